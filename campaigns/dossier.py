@@ -18,12 +18,12 @@ from sqlalchemy.orm import Session
 
 from base import keys
 from base.sealed import SealedBytes
-from base.sealing import Sealer, Unsealable
+from base.sealing import Unsealable
 from base.stores import Store
 from campaigns import access_log, customers, sentfacts
 from campaigns.admin_log import Actor
 from campaigns.audit import PERSONAL_PURPOSE
-from campaigns.subjects import known_subject
+from campaigns.subjects import SubjectKey, known_subjects
 from render.facts import decode_shown, decode_used
 from render.lookup import understood
 from render.record import read_personal
@@ -141,12 +141,12 @@ def chunks(made: IO[bytes]) -> Iterator[bytes]:
 def _parts(
     session: Session, store: Store, wrapping_key: bytes, members: Sequence[int]
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
-    sealers = _sealers(session, members, wrapping_key)
+    subjects = known_subjects(session, members, wrapping_key)
     yield "state", _states(session, members)
     for name, query in _PLAIN.items():
         yield name, _rows(session, query, members, _SEALED.get(name, {}))
-    yield "mails_left_with", _sent(session, members, sealers)
-    yield "opens", _opens(session, members, sealers)
+    yield "mails_left_with", _sent(session, members, subjects)
+    yield "opens", _opens(session, members, subjects)
     yield "hot_store", _hot(store, members)
 
 
@@ -194,28 +194,14 @@ def _states(session: Session, members: Sequence[int]) -> Iterator[bytes]:
         yield _encode(told | {DAMAGED: ["state"]} if held is None else told)
 
 
-def _sealers(session: Session, members: Sequence[int], wrapping_key: bytes) -> dict[int, Sealer | None]:
-    """What opens the records of each of these profiles that has any; None where its key is damaged."""
-    found: dict[int, Sealer | None] = {}
-    for member in members:
-        try:
-            subject = known_subject(session, member, wrapping_key)
-        except Unsealable:
-            found[member] = None
-        else:
-            if subject is not None:
-                found[member] = subject.sealer
-    return found
-
-
-def _sent(session: Session, members: Sequence[int], sealers: Mapping[int, Sealer | None]) -> Iterator[bytes]:
+def _sent(session: Session, members: Sequence[int], subjects: Mapping[int, SubjectKey]) -> Iterator[bytes]:
     for row in _read(session, _SENT, members):
         told = {
             "at": row.at.isoformat(), "campaign": row.campaign, "campaign_id": row.campaign_id,
             "occurrence": row.occurrence, "state": None, "used": None,
         }  # fmt: skip
         try:
-            facts = _opened(sealers, row.profile_id, row.sealed, sentfacts.PURPOSE)
+            facts = _opened(subjects.get(row.profile_id), row.sealed, sentfacts.PURPOSE)
         except Unsealable:
             told[DAMAGED] = ["state", "used"]
         else:
@@ -225,14 +211,15 @@ def _sent(session: Session, members: Sequence[int], sealers: Mapping[int, Sealer
         yield _encode(told)
 
 
-def _opens(session: Session, members: Sequence[int], sealers: Mapping[int, Sealer | None]) -> Iterator[bytes]:
+def _opens(session: Session, members: Sequence[int], subjects: Mapping[int, SubjectKey]) -> Iterator[bytes]:
     for row in _read(session, _OPENS, members):
         told: dict[str, Any] = {
             "id": row.id, "at": row.at.isoformat(), "campaign": row.campaign, "record": msgspec.Raw(row.public),
             "facts": None,
         }  # fmt: skip
         try:
-            facts = _opened(sealers, row.profile_id, row.personal, PERSONAL_PURPOSE) if row.personal else None
+            subject = subjects.get(row.profile_id)
+            facts = _opened(subject, row.personal, PERSONAL_PURPOSE) if row.personal else None
         except Unsealable:
             told[DAMAGED] = ["facts"]
         else:
@@ -244,14 +231,9 @@ def _opens(session: Session, members: Sequence[int], sealers: Mapping[int, Seale
         yield _encode(told)
 
 
-def _opened(sealers: Mapping[int, Sealer | None], profile: int, sealed: bytes, purpose: bytes) -> bytes | None:
+def _opened(subject: SubjectKey | None, sealed: bytes, purpose: bytes) -> bytes | None:
     """What was sealed; None where its key is gone. Raises Unsealable where that, or what was sealed, is damaged."""
-    if profile not in sealers:
-        return None
-    sealer = sealers[profile]
-    if sealer is None:
-        raise Unsealable("subject.wrapped_key")
-    return sealer.open(sealed, purpose)
+    return subject.sealer.open(sealed, purpose) if subject is not None else None
 
 
 def _hot(store: Store, members: Sequence[int]) -> Iterator[bytes]:

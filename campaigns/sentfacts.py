@@ -21,6 +21,7 @@ from base.ids import Delivery as Key
 from campaigns.deliveries import Claimed
 from campaigns.models.delivery import SentFacts
 from campaigns.subjects import known_subject, subject_keys
+from signals.sealingkeys import leaving_out
 
 PURPOSE: Final = b"sent-facts"
 
@@ -56,21 +57,26 @@ def keep(
     shared_hash: Mapping[str, str],
     wrapping_key: bytes,
     now: datetime,
-) -> dict[int, bytes]:
-    """Keep the facts of these deliveries, by delivery id; `shared_hash` is by plan. Returns each one's hash.
+) -> dict[int, bytes | None]:
+    """Keep the facts of these deliveries, by delivery id; `shared_hash` is by plan. Returns each one's hash, None where
+    the person's key is damaged, so that nothing can be kept.
 
-    Of a person who was erased meanwhile nothing is kept.
+    Of a person who was erased meanwhile nothing is kept either.
     """
     subjects = subject_keys(session, (row.key.profile for row, _ in rows.values()), wrapping_key, now)
-    rows = {number: (row, facts) for number, (row, facts) in rows.items() if row.key.profile in subjects}
+    hashes: dict[int, bytes | None] = {}
+    sealed: dict[int, bytes] = {}
+    for number, (row, facts) in rows.items():
+        if (subject := subjects.get(row.key.profile)) is not None:
+            content, hashes[number] = _encode(facts), None
+            with leaving_out(profile=row.key.profile):
+                sealed[number] = subject.sealer.seal(content, PURPOSE)
+                hashes[number] = hashlib.sha256(content).digest()
+    rows = {number: rows[number] for number in sealed}
     if not rows:
-        return {}
-    opened = {number: _encode(facts) for number, (_, facts) in rows.items()}
-    hashes = {number: hashlib.sha256(data).digest() for number, data in opened.items()}
-    columns: dict[str, list[Any]] = {"ids": list(rows), "hashes": list(hashes.values())}
-    columns["sealed"] = [
-        subjects[row.key.profile].sealer.seal(opened[number], PURPOSE) for number, (row, _) in rows.items()
-    ]
+        return hashes
+    columns: dict[str, list[Any]] = {"ids": list(rows), "hashes": [hashes[number] for number in rows]}
+    columns["sealed"] = list(sealed.values())
     columns["shared"] = [shared_hash[row.plan_hash] for row, _ in rows.values()]
     columns["campaigns"] = [row.key.campaign for row, _ in rows.values()]
     columns["occurrences"] = [row.key.occurrence for row, _ in rows.values()]

@@ -7,24 +7,33 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from functools import cached_property
+from typing import Final
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from base.sealing import Sealer, Unsealable, new_key, unwrap_key, wrap_key
 from campaigns.opens import Subject
-from signals.sealingkeys import leaving_out
 
 
 @dataclass(frozen=True)
 class SubjectKey:
-    """A subject's name and what seals and opens its personal parts."""
+    """A subject's name and its key, as it is kept: one that is damaged raises when it is used."""
 
     subject_id: uuid.UUID
-    sealer: Sealer
+    wrapped: bytes = field(repr=False)
+    wrapping_key: bytes = field(repr=False)
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        """What seals and opens the subject's personal parts. Raises Unsealable where the key is damaged."""
+        try:
+            return Sealer(unwrap_key(self.wrapped, self.wrapping_key, self.subject_id.hex))
+        except Unsealable:
+            raise Unsealable("subject.wrapped_key") from None
 
 
 def subject_keys(
@@ -47,17 +56,13 @@ def subject_keys(
 
 
 def known_subject(session: Session, profile: int, wrapping_key: bytes) -> SubjectKey | None:
-    """The subject of a profile, or None: nothing was ever recorded, or the person was erased. Raises Unsealable."""
+    """The subject of a profile, or None: nothing was ever recorded, or the person was erased."""
     return _read(session, [profile], wrapping_key).get(profile)
 
 
 def known_subjects(session: Session, profiles: Iterable[int], wrapping_key: bytes) -> dict[int, SubjectKey]:
-    """The subjects of these profiles, those that have one. One whose key is damaged is left out, with a log line."""
-    found: dict[int, SubjectKey] = {}
-    for row in session.execute(_SUBJECTS.where(Subject.profile_id.in_(sorted(set(profiles))))):
-        with leaving_out(profile=row.profile_id):
-            found[row.profile_id] = _subject(row, wrapping_key)
-    return found
+    """The subjects of these profiles, those that have one."""
+    return _read(session, sorted(set(profiles)), wrapping_key)
 
 
 def _fresh(profile: int, wrapping_key: bytes) -> dict[str, object]:
@@ -66,7 +71,6 @@ def _fresh(profile: int, wrapping_key: bytes) -> dict[str, object]:
     return {"profile_id": profile, "subject_id": subject, "wrapped_key": wrapped}
 
 
-_SUBJECTS: Final = select(Subject.profile_id, Subject.subject_id, Subject.wrapped_key).order_by(Subject.profile_id)
 # The lock makes an erasure wait for the commit: it then finds the subject and deletes it. One that came first is seen.
 _MAKE: Final = text("""
     WITH alive AS MATERIALIZED (
@@ -82,13 +86,7 @@ _MAKE: Final = text("""
 
 
 def _read(session: Session, profiles: list[int], wrapping_key: bytes, *, held: bool = False) -> dict[int, SubjectKey]:
-    query = _SUBJECTS.where(Subject.profile_id.in_(profiles))
+    columns = select(Subject.profile_id, Subject.subject_id, Subject.wrapped_key)
+    query = columns.where(Subject.profile_id.in_(profiles)).order_by(Subject.profile_id)
     rows = session.execute(query.with_for_update(read=True, key_share=True) if held else query)
-    return {row.profile_id: _subject(row, wrapping_key) for row in rows}
-
-
-def _subject(row: Any, wrapping_key: bytes) -> SubjectKey:
-    try:
-        return SubjectKey(row.subject_id, Sealer(unwrap_key(row.wrapped_key, wrapping_key, row.subject_id.hex)))
-    except Unsealable:
-        raise Unsealable("subject.wrapped_key") from None
+    return {row.profile_id: SubjectKey(row.subject_id, row.wrapped_key, wrapping_key) for row in rows}

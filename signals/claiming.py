@@ -55,21 +55,19 @@ def hear(
         for item in items
         if item.said is not None
     ]
-    touched = set(merged) | {root.id for item in items if _tells(item, root := roots[item.person.root().id], sender)}
+    told = [(roots[item.person.root().id], item) for item in items]
+    touched = set(merged) | {root.id for root, item in told if sender.is_server and _tells(item, root)}
+    if changed := {root.id for root, item in told if item.told.event.kind in _CHANGES}:
+        touched |= set(session.scalars(_WHERE_ORDERS_GO, {"roots": list(changed)}))
     if statements:
         keep(session, statements, hash_key)
         touched |= _news(session, items, roots, hash_key)
     mark(session, [roots[number] for number in touched])
 
 
-def _tells(item: Item, root: Root, sender: Sender) -> bool:
-    """Whether an event changes what an order came to, or a server's says another age, or anything else of being
-    profiled, than was known."""
+def _tells(item: Item, root: Root) -> bool:
+    """Whether a server's event says another age, or anything else of being profiled, than was known."""
     event = item.told.event
-    if event.kind in _CHANGES:
-        return True
-    if not sender.is_server:
-        return False
     traits = {} if root.state is None else root.state.traits
     consent = {} if root.state is None else root.state.consent
     # An age counts from when it was first stated: of an earlier moment the same one says another birth year.
@@ -86,6 +84,13 @@ def _is_late(item: Item, root: Root) -> bool:
 
 _AGES: Final = frozenset(AGE_TRAITS)
 _CHANGES: Final = ORDER_KINDS - {"order"}
+"""What may change what an order came to, so that it counts for where somebody lives, or does not any more."""
+_WHERE_ORDERS_GO: Final = text("""
+    SELECT p.root_id FROM household_claim c JOIN profile p ON p.id = c.profile_id WHERE p.root_id = ANY(:roots)
+    GROUP BY p.root_id HAVING bool_or(c.kind = 'order') AND NOT bool_or(c.kind = 'home')
+""")
+"""People of whom it may matter which of their orders count: of nobody who states an address
+(signals/grouping.py)."""
 _HOMES: Final = text("SELECT profile_id, address, evidence FROM dwelling WHERE profile_id = ANY(:roots)")
 
 

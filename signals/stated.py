@@ -33,14 +33,19 @@ _PLACE: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def stated(session: Session, roots: Collection[int]) -> dict[int, dict[str, Any]]:
-    """What is stated of each of these roots, by the columns of `columns`; nobody of whom nothing is."""
+    """What is stated of each of these roots, by the columns of `columns`; nobody of whom nothing is, nor of whom a call
+    is damaged: an older one may say what was put right since."""
     told: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    damaged = set()
     for row in session.execute(_CALLS, {"roots": list(roots), "most": CALLS}):
-        with sealingkeys.leaving_out(profile=row.root):
-            traits = msgspec.json.decode(sealingkeys.content(session, row.body, BODY.place)).get("traits")
-            if isinstance(traits, dict):
-                told[row.root].append(traits)
-    return {root: columns(calls) for root, calls in told.items()}
+        body = sealingkeys.legible(session, row.body, BODY, profile=row.root)
+        if body is None:
+            damaged.add(row.root)
+            continue
+        traits = msgspec.json.decode(body).get("traits")
+        if isinstance(traits, dict):
+            told[row.root].append(traits)
+    return {root: columns(calls) for root, calls in told.items() if root not in damaged}
 
 
 def columns(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

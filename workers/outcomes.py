@@ -125,16 +125,20 @@ def credit(session: Session, categories: Categories, newest: int, now: datetime,
 
 
 def _correct(session: Session, categories: Categories, person: int) -> None:
-    """Make a person's outcomes what their orders come to now; one whose call tells of no order of its own goes. What
-    came of an order stays as it is where a signal that tells of it is damaged."""
+    """Make a person's outcomes what their orders come to now; one whose call tells of no order of its own goes.
+
+    What came of an order stays as it is where a signal that tells of it is damaged, while its call is the one that
+    counts.
+    """
     members = session.scalars(select(Profile.id).where(Profile.root_id == person)).all()
     told = readable_history(session, members, categories)
     named = {entry.event.arrival: entry.event.order_id for entry in told}
     unclear = {entry.event.order_id for entry in told if entry.damaged and entry.event.order_id}
     counting = [entry.event for entry in told if entry.folds]
+    counted = {event.arrival for event in counting}
     orders = {counting[index].arrival: placement for index, placement in resolve(counting).placements.items()}
     for outcome in session.scalars(select(Outcome).where(Outcome.profile_id.in_(members))):
-        if named.get(outcome.event_id) in unclear:
+        if outcome.event_id in counted and named[outcome.event_id] in unclear:
             continue
         if (order := orders.get(outcome.event_id)) is None:
             session.delete(outcome)

@@ -23,6 +23,7 @@ from base.db import Numbers, Sessions, transaction
 from base.errors import NotFound, Unavailable
 from base.ids import Delivery
 from base.logs import logger
+from base.sealing import Unsealable
 from base.storecluster import is_of_another_kind
 from base.stores import Store, is_clustered
 from campaigns import publish
@@ -281,7 +282,11 @@ class Repairs:
         subject = known_subject(session, row.profile_id, self._wrapping_key)
         if subject is None or row.personal is None:
             return ()
-        fields = read_personal(subject.sealer.open(row.personal, PERSONAL_PURPOSE)).fields
+        try:
+            fields = read_personal(subject.sealer.open(row.personal, PERSONAL_PURPOSE)).fields
+        except (Unsealable, msgspec.MsgspecError) as error:
+            logger(__name__).warning("a decision cannot be read", decision=row.id, reason=str(error)[:200])
+            return ()
         return tuple(
             Chosen(slot.slot, slot.offer, slot.creative, texts, slot.product)
             for slot, texts in zip(opened.slots, fields, strict=True)

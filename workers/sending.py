@@ -327,10 +327,13 @@ class Sender:
             _log.warning("trouble with the relay not noted", error=str(error))
 
     def _build(
-        self, claimed: Sequence[Claimed], hashes: dict[int, bytes], now: datetime
+        self, claimed: Sequence[Claimed], hashes: dict[int, bytes | None], now: datetime
     ) -> tuple[list[Ready], list[Settled]]:
         ready, failed = [], []
         for row in claimed:
+            if hashes.get(row.id, b"") is None:
+                failed.append(Settled(row.id, row.fence, "failed", f"{NOT_BUILT}: the person's key is damaged"))
+                continue
             try:
                 ready.append(self._composers.build(row, now, hashes.get(row.id)))
             except InvalidInput as error:

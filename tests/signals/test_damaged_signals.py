@@ -7,7 +7,8 @@ import pytest
 from base.settings import Settings
 from signals import keymarks
 from signals.erasure import erase
-from tests.damage import CONTENT, flip
+from signals.stated import stated
+from tests.damage import CONTENT, damaged_signal, flip
 from tests.loglines import log_lines
 from tests.signals.sending import NOW, Desk, call, identified, order
 from tests.signals.test_matching import ANN, BOB, PHONE, unnumbered
@@ -75,6 +76,19 @@ def test_a_batch_is_taken_though_it_is_damaged_where_a_trait_comes_from(
     before = desk.everything()
     assert desk.rebuilt().different == 0
     assert desk.everything() == before
+
+
+def test_nobody_is_compared_by_what_a_damaged_call_put_right(desk: Desk) -> None:
+    said = {"first_name": "Ann", "last_name": "Lee"}
+    desk.send(identified("ann", birthday="1980-01-01", **said), identified("bob", birthday="1980-01-01", **said))
+    desk.send(identified("ann", birthday="1991-05-05", **said))
+    ann, bob = (desk.root("user_id", user) for user in ("ann", "bob"))
+    with desk.sessions.begin() as session:
+        assert {root: one["born"] for root, one in stated(session, [ann, bob]).items()} == {
+            ann: "1991-05-05", bob: "1980-01-01",
+        }  # fmt: skip
+    with damaged_signal(desk.sessions, ann), desk.sessions.begin() as session:
+        assert [*stated(session, [ann, bob])] == [bob]
 
 
 def test_two_people_of_one_phone_are_merged_by_no_damaged_name(desk: Desk) -> None:

@@ -119,6 +119,22 @@ def test_it_takes_an_order_that_two_channels_tell_of_for_one_on_its_first_day(de
     assert desk.rebuilt().different == 0
 
 
+def test_it_looks_only_where_orders_may_say_where_somebody_lives(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.send(lives("ann"), sent("ann", "o1", "2026-02-01T10:00:00Z"), sent("bob", "o2", "2026-02-01T10:00:00Z"))
+    marked: list[int] = []
+    mark = claiming.mark
+
+    def noting(session: Any, roots: Any) -> None:
+        marked.extend(root.id for root in roots)
+        mark(session, roots)
+
+    monkeypatch.setattr(claiming, "mark", noting)
+    for user, number in (("ann", "o1"), ("bob", "o2"), ("cy", "o3")):
+        properties = {"order_id": number, "order_status": "sent"}
+        desk.send(call("track", event="Order Updated", userId=user, properties=properties))
+    assert marked == [desk.root("user_id", "bob")], "ann states her address, and of cy no order is known"
+
+
 def test_it_takes_no_order_of_which_nothing_is_left(desk: Desk) -> None:
     def told(event: str, time: str, **properties: Any) -> Any:
         return call("track", event=event, userId="bob", timestamp=time, properties={"order_id": "o2"} | properties)

@@ -15,6 +15,7 @@ from campaigns.worth import WorthTerms, worths
 from signals import exchange
 from signals.exchange import Given
 from tests.campaigns.shop import MANAGER, Shop
+from tests.damage import damaged_signal
 from tests.workers.customers import order
 from tests.workers.opens import Opens
 from tests.workers.test_paths import hero, said, shown
@@ -125,6 +126,25 @@ def test_it_leaves_out_who_trips_a_flag_with_that_reason_and_tells_the_loss_avoi
     }
     assert report.avoided == sum(round(max(0, cents) * 28 / 364) for cents in lost.values()) > 0
     assert after_erasures(opens, "service", "discount") == report
+
+
+def test_a_damaged_refund_keeps_nobody_from_their_scores_the_report_and_an_erasure(opens: Opens) -> None:
+    shop = opens.shop
+    shop.people(*NAMES)
+    shop.send(*lives(shop))
+    scored(shop)
+    opens.send_campaign(slots=hero(opens, shop.offer("cross-sell")), guard="audience")
+    returns = shop.profile("returns")
+    with damaged_signal(shop.sessions, returns):
+        shop.clock.advance(timedelta(days=1))
+        scored(shop)
+        newest = opens.rows("SELECT profile_id, max(as_of) AS at FROM profile_score GROUP BY 1")
+        assert {row.at for row in newest if row.profile_id != returns} == {shop.now}
+        with shop.sessions.begin() as session:
+            report = guard_report(session, opens.campaign)
+        assert {line.flag: line.left_out for line in report.lines} == {name: 1 for name in NAMES if name != "good"}
+        assert after_erasures(opens, "returns").lines == report.lines
+        assert opens.rows(f"SELECT 1 FROM event WHERE profile_id = {returns}") == []
 
 
 @pytest.mark.feature("CM-07", "SU-13")

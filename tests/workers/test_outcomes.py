@@ -250,6 +250,22 @@ def test_it_corrects_no_order_of_which_a_signal_is_damaged_and_all_others(opens:
     assert [row.cents for row in credited(opens)] == [2500, 2900]
 
 
+def test_an_order_whose_refund_is_damaged_is_credited_once_though_an_earlier_call_of_it_comes(opens: Opens) -> None:
+    mail, shop = opens.send("ann")["ann"], opens.shop
+    opens.look(mail)
+    shop.clock.advance(timedelta(hours=2))
+    buy(opens)
+    credited(opens)
+    correct(opens, "Order Refunded", total=15)
+    assert [row.cents for row in credited(opens)] == [2500]
+    earlier = shop.now - timedelta(hours=1)
+    with damaged_signal(shop.sessions, shop.profile("ann")):
+        buy(opens, timestamp=earlier.isoformat())
+        assert [(row.at, row.cents) for row in credited(opens)] == [(earlier, 4000)]
+    correct(opens, "Order Refunded", total=1)
+    assert [(row.at, row.cents) for row in credited(opens)] == [(earlier, 2400)]
+
+
 def test_it_follows_an_order_that_turns_out_to_have_been_earlier(opens: Opens) -> None:
     mail = opens.send("ann")["ann"]
     opens.look(mail)
