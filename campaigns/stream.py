@@ -142,7 +142,7 @@ def _taken(session: Session, intake: Intake, number: int, *, whole: bool) -> Det
         "taken", row.id, "taken" if row.folds else "repeat", row.source_id, row.received_at, row.name or row.type,
         row.event_time, row.profile_id,
     )  # fmt: skip
-    if not row.body:
+    if stream.is_damaged(row):
         return Detail(entry, _root(session, row.profile_id), customers.DAMAGED)
     found = tracing.trace(session, intake.categories, row)
     body = row.body if whole else veiled(row.body)
@@ -159,11 +159,12 @@ def _refused(session: Session, intake: Intake, number: int, *, whole: bool) -> D
         "refused", row.id, stream.status_of(row), row.source_id, row.at, stream.called(row), field=row.field,
         message=row.message,
     )  # fmt: skip
+    is_damaged = stream.is_damaged(row)
     remedy = "" if row.replayed_at is not None else _remedy(session, intake, row)
-    known = quarantine.stored(intake, session, row) if row.replayed_at is not None and row.body else None
+    known = quarantine.stored(intake, session, row) if row.replayed_at is not None and not is_damaged else None
     return Detail(
         entry, _root(session, known.profile_id) if known is not None else None,
-        body_of(row.body, whole=whole) if row.body else customers.DAMAGED,
+        customers.DAMAGED if is_damaged else body_of(row.body, whole=whole),
         other=known.id if known is not None else None, cut=not row.whole,
         replayable=row.replayed_at is None and not remedy, replayed_at=row.replayed_at, reason=row.reason,
         remedy=remedy,
@@ -176,7 +177,7 @@ def _remedy(session: Session, intake: Intake, row: RejectedEvent) -> str:
         return NO_SIGNAL.get(row.reason, NO_SIGNAL["row"])
     if not row.whole:
         return "Only its beginning is kept, so it cannot be taken again: have the source send it once more."
-    if not row.body:
+    if stream.is_damaged(row):
         return f"It is {customers.DAMAGED}, so it cannot be taken again until it is put back from a backup."
     fault = quarantine.fault(intake, session, row)
     if fault is None:
@@ -199,14 +200,14 @@ def _remedy(session: Session, intake: Intake, row: RejectedEvent) -> str:
 
 def _contradicting(session: Session, intake: Intake, number: int, *, whole: bool) -> Detail:
     row, known = stream.contradicting(session, number)
-    told = row.body or {}
-    name = str(told.get("event") or told.get("type") or "")
+    is_damaged = stream.is_damaged(row)
+    name = "" if is_damaged else str(row.body.get("event") or row.body.get("type") or "")
     profile = known.profile_id if known is not None else None
     entry = Entry(
         "contradicting", row.id, "contradicting", row.source_id, row.received_at, name, profile=profile,
         message="Its message id was taken by a signal with other content; it changed nothing.",
     )  # fmt: skip
-    body = (told if whole else veiled(told)) if told else customers.DAMAGED
+    body = customers.DAMAGED if is_damaged else row.body if whole else veiled(row.body)
     return Detail(entry, _root(session, profile), body, other=known.id if known is not None else None)
 
 

@@ -45,20 +45,26 @@ def pieces(intake: Intake, segment: int, fits: Mapping[int, bool], now: Callable
     """Write of these root profiles whether they fit, BATCH at a time; yields how many states each piece changed.
 
     Whose signals come meanwhile is told by them and not by what was found before, where a state can answer the rule:
-    by the moment of their piece.
+    by the moment at which they are held.
     """
     found = list(fits)
     for start in range(0, len(found), BATCH):
-        work = partial(_write, intake, segment, fits, found[start : start + BATCH], now())
+        work = partial(_write, intake, segment, fits, found[start : start + BATCH], now)
         yield len(carry(intake, work, lambda standings: standings))
 
 
 def _write(
-    intake: Intake, segment: int, fits: Mapping[int, bool], roots: list[int], now: datetime, session: Session
+    intake: Intake,
+    segment: int,
+    fits: Mapping[int, bool],
+    roots: list[int],
+    clock: Callable[[], datetime],
+    session: Session,
 ) -> list[Standing]:
     standings: list[Standing] = []
     live = intake.segments.current(session).get(segment)
     locked = folding.load(session, belonging.lock_roots(session, roots))
+    now = clock()
     (edition,) = journal.numbers(session, 1)
     for root in locked.values():
         state = root.held

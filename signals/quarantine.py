@@ -48,7 +48,7 @@ def replay(intake: Intake, number: int, now: datetime, along: Along = lambda ses
         source = session.get(Source, row.source_id)
         if source is None:
             raise NotFound("source", row.source_id)
-        if not row.body:
+        if stream.is_damaged(row):
             raise Conflict("It cannot be taken again: it is damaged where it is stored.")
         if not row.whole or row.reason not in REPLAYABLE:
             raise Conflict("It cannot be taken again: only the beginning of it is kept, or it is no signal.")

@@ -163,6 +163,12 @@ def contradicting(session: Session, number: int) -> tuple[EventConflict, Event |
     return row, session.scalar(of.options(defer(Event.body)))
 
 
+def is_damaged(row: Event | RejectedEvent | EventConflict) -> bool:
+    """Whether what a signal says cannot be opened any more."""
+    body: Any = row.body
+    return body is None
+
+
 def status_of(row: RejectedEvent) -> Status:
     """What a refused signal is now."""
     if row.replayed_at is not None:
@@ -257,7 +263,7 @@ def _refused(session: Session, wanted: Wanted, limit: int, reached: Select[Any])
     names = refusals.names_of(session, wanted.members, MOST_NAMES) if wanted.members else None
     found: list[Entry] = []
     for row in rows:
-        if len(found) < limit and (names is None or (row.body and names.are_in(row.body))):
+        if len(found) < limit and (names is None or (not is_damaged(row) and names.are_in(row.body))):
             found.append(
                 Entry(
                     "refused", row.id, status_of(row), row.source_id, row.at, called(row),
