@@ -25,7 +25,7 @@ from signals.reading import Item
 from signals.sources import Sender
 
 MAX_CLAIMS: Final = 50
-"""Homes and households of one kind that are kept of a profile, those stated last."""
+"""Homes and households of one kind that are kept of a profile: those stated last, and those that a person ended."""
 
 _JSON: Final = msgspec.json.Encoder()
 
@@ -123,13 +123,15 @@ _SAY: Final = text("""
         (role, gone, size, others, said_at, message_id, source_id) = (
             SELECT w.role, w.gone, w.size, w.others, w.said_at, w.message_id, w.source_id
             FROM (SELECT (household_claim).* UNION ALL SELECT (excluded).*) AS w
-            ORDER BY w.said_at DESC, w.message_id DESC LIMIT 1
+            ORDER BY w.said_at DESC, w.message_id COLLATE "C" DESC, w.source_id DESC LIMIT 1
         )
 """)
 _OLDEST: Final = text("""
     DELETE FROM household_claim c USING (
-        SELECT id, row_number() OVER (PARTITION BY profile_id, kind ORDER BY said_at DESC, message_id DESC) AS place
-        FROM household_claim WHERE profile_id = ANY(:profiles)
+        SELECT id, row_number() OVER (
+            PARTITION BY profile_id, kind ORDER BY said_at DESC, message_id COLLATE "C" DESC, source_id DESC
+        ) AS place
+        FROM household_claim WHERE profile_id = ANY(:profiles) AND ended_at IS NULL
     ) AS w WHERE c.id = w.id AND w.place > :most
 """)
 
@@ -138,7 +140,7 @@ def keep(session: Session, statements: Iterable[Statement], hash_key: bytes) -> 
     """Keep these statements; of one profile and one home or household the newest word holds, in whatever order."""
     newest: dict[tuple[int, Kind, bytes], Statement] = {}
     since: dict[tuple[int, Kind, bytes], datetime] = {}
-    for one in sorted(statements, key=lambda one: (one.at, one.message_id)):
+    for one in sorted(statements, key=lambda one: (one.at, one.message_id, one.source)):
         name = (one.profile, one.said.kind, household_key(hash_key, one.said.kind, one.said.value))
         newest[name] = one
         since.setdefault(name, one.at)

@@ -63,7 +63,7 @@ PERSONAL: Final = """
                 THEN NULL ELSE max(c.ended_at) OVER place END AS ended_at
     FROM household_claim c JOIN profile p ON p.id = c.profile_id
     WINDOW place AS (PARTITION BY p.root_id, c.key)
-    ORDER BY p.root_id, c.key, c.kind, c.said_at DESC, c.message_id DESC, c.id DESC
+    ORDER BY p.root_id, c.key, c.kind, c.said_at DESC, c.message_id COLLATE "C" DESC, c.source_id DESC, c.id DESC
 """
 """SQL: what was said of each person, by `root_id`: one row of each home or household and kind, the newest word on it.
 

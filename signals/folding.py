@@ -44,6 +44,7 @@ class Root:
     `edition` is the stored state's, or the tombstone's: the arrival number that was next when it was written, which a
     writer takes under the lock. So of two editions the higher holds what the lower one did and what came after it.
     `household` is what was found last (signals/grouping.py), at `household_version`; `regroup`: it is to be found anew.
+    `fresh` are the members that were made just now: nobody was ever told of them.
     """
 
     id: int
@@ -54,6 +55,7 @@ class Root:
     household: Household | None = None
     household_version: int = 0
     regroup: bool = False
+    fresh: set[int] = field(default_factory=set)
 
     @property
     def held(self) -> ProfileState | None:

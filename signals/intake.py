@@ -7,7 +7,7 @@ It raises Unavailable when either store is away; sending the same messages again
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -47,7 +47,7 @@ from signals.journal import Entry
 from signals.livesegments import LiveSegments, place
 from signals.origins import Origin
 from signals.owners import Whose, resolve
-from signals.publishing import HOT_STORE, Publisher
+from signals.publishing import HOT_STORE, NOBODY, Publisher, State
 from signals.reading import Item, Outcome, Reader, Reading
 from signals.separation import Along, Cut, HubFound, cut
 from signals.signal import Arrival
@@ -66,7 +66,7 @@ class Intake:
 
     def __init__(self, sessions: Sessions, store: Store, hash_key: bytes) -> None:
         self.sessions = sessions
-        self.publisher = Publisher(store)
+        self.publisher = Publisher(store, sessions)
         self.reader = Reader(sessions, hash_key)
         self.categories = self.reader.categories
         self.definitions = Definitions(self.categories)
@@ -139,7 +139,7 @@ def admit(intake: Intake, sender: Sender, reading: Reading, *, patience: float =
     if repeated:
         with transaction(intake.sessions) as session:
             states += stored_states(session, repeated)
-    publish(intake, states)
+    publish(intake, states, {one for entry in standings for one in entry.root.fresh})
     if len(notes) > outbox.AT_ONCE:  # A piece of an import: the next comes late, and the last has none after it.
         intake.settle(partial(outbox.done, notes=notes))
     else:
@@ -148,10 +148,10 @@ def admit(intake: Intake, sender: Sender, reading: Reading, *, patience: float =
     return outcomes
 
 
-def publish(intake: Intake, states: Sequence[tuple[int, int, bytes]]) -> None:
+def publish(intake: Intake, states: Sequence[State], new: Container[int] = NOBODY) -> None:
     """Publish states that are committed. Raises Unavailable, having noted them: who asked may never ask again."""
     try:
-        intake.publisher.write_states(states)
+        intake.publisher.write_states(states, new)
     except Unavailable:
         intake.settle(partial(outbox.note_once, profiles={profile for profile, _, _ in states}))
         raise
@@ -252,7 +252,7 @@ def take_apart(
     return done
 
 
-def stored_states(session: Session, profiles: Iterable[int]) -> list[tuple[int, int, bytes]]:
+def stored_states(session: Session, profiles: Iterable[int]) -> list[State]:
     """The committed state of these profiles, for every member of their roots: what Valkey should hold."""
     roots = session.scalars(text("SELECT DISTINCT root_id FROM profile WHERE id = ANY(:ids)"), {"ids": list(profiles)})
     found = folding.load(session, roots)

@@ -31,5 +31,5 @@ def make_up(intake: Intake, state: ProfileState, now: datetime) -> int:
         return int(session.scalars(_MAKE, {"now": now}).one())
 
     number = intake.settle(made)
-    intake.publisher.write_states([(number, EDITION, encode(state))])
+    intake.publisher.write_states([(number, EDITION, encode(state))], {number})
     return number

@@ -64,6 +64,8 @@ def resolve(session: Session, sender: Sender, items: Sequence[Item], hash_key: b
     named = {item.person for item in items} | {end for link in resolution.links for end in link.ends}
     if any(person.id not in roots[person.root().id].members for person in named):
         raise Lost  # A merge was undone since the identifiers were read.
+    for root in roots.values():
+        root.fresh = created.intersection(root.members)
     return Whose(roots, created, {link.parent.root().id for link in resolution.links})
 
 

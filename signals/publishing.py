@@ -2,20 +2,23 @@
 
 One script a key family compares inside Valkey, so that two writers that overtake each other leave the newer value. A
 value of the same age is written again: that is how a repeated message, a rebuild or a repair restores what was lost.
+Where there is no state it is written of nobody to whom anything was shown (signals/unshown.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from redis import RedisError
 from redis.exceptions import NoScriptError
 
 from base import keys
+from base.db import Sessions, transaction
 from base.errors import Unavailable
 from base.stores import Store, is_clustered
 from signals.state import issued
+from signals.unshown import unshown
 
 _READ: Final = """
 local function read(bytes)
@@ -39,12 +42,14 @@ state, as somebody may have put there, is older than any."""
 
 STATE_SCRIPT: Final = f"""{_READ}
 local _, erases = read(string.sub(ARGV[2], 1, 40))
+if ARGV[3] == '' and erases ~= true and redis.call('EXISTS', KEYS[1]) == 0 then return -1 end
 if is_erased == true and erases ~= true then return 0 end
 if (is_erased == true) == (erases == true) and held > tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-"""Write a state unless a newer one is there. A tombstone (`erased`, the fourth entry) gives way to no state and takes
+"""Write a state unless a newer one is there; with nothing as third argument not where there is none, which is answered
+with -1. A tombstone (`erased`, the fourth entry) gives way to no state and takes
 the place of any, whatever their numbers: a database that was set back may know nothing of the one that is there."""
 
 SET_BACK_SCRIPT: Final = """
@@ -73,33 +78,71 @@ _PIPELINE: Final = 1_000
 _SCAN: Final = 1_000
 _DIGITS: Final = 19
 _Name = TypeVar("_Name", int, str)
-_Write = tuple[str, int | bytes, bytes]
-"""A key, what a script compares with what is there, and what is written."""
+_Write = tuple[str | int | bytes, ...]
+"""A key, what a script compares with what is there, what is written, and whether it may be where nothing is."""
+_ABSENT: Final = -1
+State = tuple[int, int, bytes]
+"""A profile, the edition of its state, and the state's bytes."""
+
+
+class _Anybody(Container[int]):
+    def __contains__(self, profile: object) -> bool:
+        return True
+
+
+ANYBODY: Final[Container[int]] = _Anybody()
+NOBODY: Final[Container[int]] = frozenset()
 
 
 class Publisher:
-    """Writes states and product facts. Raises Unavailable when Valkey is away; nothing is then half-written."""
+    """Writes states and product facts. Raises Unavailable when Valkey is away; nothing is then half-written.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Wherever states are written, `whole` are those of whom nothing is missing in the store but the state: they are new,
+    or all else was just restored.
+    """
+
+    def __init__(self, store: Store, sessions: Sessions) -> None:
+        self.store = store
+        self._sessions = sessions
         self.is_clustered = is_clustered(store)
         self._digests: dict[str, str] = {}
 
-    def write_states(self, states: Iterable[tuple[int, int, bytes]]) -> int:
-        """Write (profile, edition, encoded state), each unless a newer one is there; returns how many were written."""
-        return self._run(
-            STATE_SCRIPT, [(keys.state(profile), edition, issued(edition, data)) for profile, edition, data in states]
-        )
+    def write_states(self, states: Iterable[State], whole: Container[int] = NOBODY) -> int:
+        """Write each state unless a newer one is there; returns how many were written."""
+        answers = [answer for _, answer in self._write_states(list(states), whole)]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise Unavailable(HOT_STORE) from answer
+        return answers.count(1)
 
-    def offer_states(self, states: Sequence[tuple[int, int, bytes]]) -> set[int]:
+    def offer_states(self, states: Sequence[State]) -> set[int]:
         """Write what can be written; the profiles whose states could not be, as a cluster's node of theirs is away.
 
         Raises Unavailable when nothing could.
         """
-        return self._offer(
-            STATE_SCRIPT, [(keys.state(profile), edition, issued(edition, data)) for profile, edition, data in states],
-            [profile for profile, _, _ in states],
-        )  # fmt: skip
+        answers = self._write_states(states, NOBODY)
+        return {profile for profile, answer in answers if isinstance(answer, Exception)}
+
+    def _write_states(self, states: Sequence[State], whole: Container[int]) -> list[tuple[int, Any]]:
+        """What was answered for each profile; _ABSENT where no state is there, and what was shown is missing too."""
+        told = list(zip(states, self._states_told(states, whole), strict=True))
+        if absent := [state for state, answer in told if answer == _ABSENT]:
+            with transaction(self._sessions) as session:
+                free = unshown(session, {profile for profile, *_ in absent})
+            again = [state for state in absent if state[0] in free]
+            told = [(state, answer) for state, answer in told if answer != _ABSENT or state[0] not in free]
+            told += zip(again, self._states_told(again, free), strict=True)
+        return [(profile, answer) for (profile, *_), answer in told]
+
+    def _states_told(self, states: Sequence[State], whole: Container[int]) -> list[Any]:
+        writes = [
+            (keys.state(profile), edition, issued(edition, data), "new" if profile in whole else "")
+            for profile, edition, data in states
+        ]
+        try:
+            return list(self._answers(STATE_SCRIPT, writes))
+        except RedisError as error:
+            raise Unavailable(HOT_STORE) from error
 
     def offer_products(self, products: Sequence[tuple[str, int, bytes]]) -> set[str]:
         """Write (product id, feed time in ms, encoded facts), each unless a newer one is there; the products that could
@@ -115,7 +158,7 @@ class Publisher:
         answers: list[Any] = []
         try:
             for start in range(0, len(profiles), _PIPELINE):
-                pipeline = self._store.pipeline(transaction=False)
+                pipeline = self.store.pipeline(transaction=False)
                 for profile in profiles[start : start + _PIPELINE]:
                     pipeline.get(keys.state(profile))
                 # Somebody may have put something under a key that is no string.
@@ -129,7 +172,7 @@ class Publisher:
     def numbers(self) -> list[int]:
         """The profiles that have a state in Valkey, unordered, perhaps some twice. Walks all keys once."""
         try:
-            names = [bytes(name) for name in self._store.scan_iter(match=keys.state_of_any(), count=_SCAN)]
+            names = [bytes(name) for name in self.store.scan_iter(match=keys.state_of_any(), count=_SCAN)]
         except RedisError as error:
             raise Unavailable(HOT_STORE) from error
         inner = (name[1:].partition(b"}")[0] for name in names)
@@ -150,7 +193,7 @@ class Publisher:
         if not profiles:
             return
         try:
-            self._store.delete(*(keys.state(profile) for profile in profiles))
+            self.store.delete(*(keys.state(profile) for profile in profiles))
         except RedisError as error:
             raise Unavailable(HOT_STORE) from error
 
@@ -159,8 +202,8 @@ class Publisher:
         try:
             gone = [keys.used(profile) for profile in profiles]
             for profile in profiles:
-                gone += self._store.scan_iter(match=f"{{{profile}}}:shown:*", count=_SCAN)
-            return int(self._store.delete(*gone))
+                gone += self.store.scan_iter(match=f"{{{profile}}}:shown:*", count=_SCAN)
+            return int(self.store.delete(*gone))
         except RedisError as error:
             raise Unavailable(HOT_STORE) from error
 
@@ -195,12 +238,12 @@ class Publisher:
         return answers
 
     def _send(self, digest: str, writes: Sequence[_Write]) -> list[Any]:
-        pipeline = self._store.pipeline(transaction=False)
-        for key, over, data in writes:
-            pipeline.evalsha(digest, 1, key, over, data)
+        pipeline = self.store.pipeline(transaction=False)
+        for write in writes:
+            pipeline.evalsha(digest, 1, *write)
         return list(pipeline.execute(raise_on_error=False))
 
     def _load(self, script: str) -> str:
-        digest = self._store.script_load(script)
+        digest = self.store.script_load(script)
         self._digests[script] = str(digest)
         return self._digests[script]

@@ -6,7 +6,7 @@ behind. Profiles are taken a few hundred at a time under their locks, so live si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -31,6 +31,7 @@ from signals.intake import Intake, moved, regroup, stored_states
 from signals.intent import assess
 from signals.livesegments import place
 from signals.origins import Origin
+from signals.publishing import NOBODY, State
 from signals.state import EDITION, EDITION_MARK, decode, encode, issued
 
 BATCH: Final = 200
@@ -72,8 +73,13 @@ def rebuild(
     progress: Callable[[RebuildReport], None] = lambda report: None,
     *,
     only: Sequence[int] | None = None,
+    whole: Container[int] = NOBODY,
+    restore: Callable[[int], None] = lambda profile: None,
 ) -> RebuildReport:
     """Make every state again, or those of the profiles in `only`, and publish it.
+
+    Of a person to whom anything was shown, whose state Valkey has lost, nothing is written but by `restore`, which is
+    given one of their profiles; `whole`: of whom nothing but the state is missing there (signals/publishing.py).
 
     Raises Unavailable when a store is away, SettingError without a key that the database is sealed under; running it
     again is safe.
@@ -84,11 +90,15 @@ def rebuild(
     for start in range(0, len(roots), BATCH):
         standings, different, damaged = intake.settle(partial(_batch, intake, roots[start : start + BATCH], now))
         states = folding.published(standings)
-        report.absent += _lost(intake, states)
-        if intake.publisher.write_states(states) < len(states):
+        lost = _lost(intake, states)
+        report.absent += len(lost)
+        if intake.publisher.write_states(states, whole) < len(states):
             ahead, erased = _set_back(intake, [profile for profile, _, _ in states])
             report.ahead += ahead
             report.erased += erased
+        left = set(lost).difference(intake.publisher.held(lost))
+        for profile in sorted({entry.root.id for entry in standings if not left.isdisjoint(entry.root.members)}):
+            restore(profile)
         regroup(intake, moved(standings), now)
         report.profiles += len(standings)
         report.different += len(different)
@@ -132,14 +142,15 @@ def _drop_unknown(intake: Intake) -> int:
     return len(unknown)
 
 
-def _lost(intake: Intake, states: Sequence[tuple[int, int, bytes]]) -> int:
-    """How many of these Valkey has lost: there is nothing under their keys, or what is no state."""
+def _lost(intake: Intake, states: Sequence[State]) -> list[int]:
+    """Whose states of these Valkey has lost: there is nothing under their keys, or what is no state."""
     held = intake.publisher.held([profile for profile, _, _ in states])
     # Mostly the very same is there, and need not be read.
-    return sum(
-        held.get(profile) != issued(edition, data) and _known(held.get(profile, b"")) is None
+    return [
+        profile
         for profile, edition, data in states
-    )
+        if held.get(profile) != issued(edition, data) and _known(held.get(profile, b"")) is None
+    ]
 
 
 def _set_back(intake: Intake, profiles: Sequence[int]) -> tuple[int, list[int]]:

@@ -43,7 +43,7 @@ from signals.intake import Intake, stored_states
 from signals.moments import unix_ms
 from signals.products import restore_product
 from signals.profiles import Profile
-from signals.publishing import HOT_STORE
+from signals.publishing import ANYBODY, HOT_STORE
 from workers.backlog import NOBODY, Absent
 from workers.counts import Counts
 
@@ -146,7 +146,7 @@ class Repairs:
                 for delivery, rows in _by_delivery(by_mail).items():
                     shown = encode_shown(self._shown(session, rows))
                     self._store.set(keys.shown(member, delivery.name), shown, nx=True, ex=agree.SHOWN_DAYS * 86_400)
-        self._intake.publisher.write_states(states)
+        self._intake.publisher.write_states(states, ANYBODY)
 
     def restore_cap(self, offer: int) -> None:
         """Write an offer's cap where there is none: its total less the showings on record, also expired ones."""

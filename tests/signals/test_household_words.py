@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from base.errors import InvalidInput
-from signals import claiming
+from signals import claiming, cohabiting
 from signals.homes import Said, born, said
 from signals.intake import regroup
 from tests.signals.living import FLAT, HOME, LATER, SIDE, grouped, home, lives, people
@@ -105,6 +105,31 @@ def test_it_reads_an_order_address_once_it_was_ordered_to_on_two_days(desk: Desk
     assert found is not None
     assert found.sure == 80, "he states himself where his orders went"
     assert desk.rebuilt().different == 0
+
+
+def test_two_sources_that_share_an_id_mean_the_same_in_whatever_order_they_come(desk: Desk) -> None:
+    crm = desk.source("crm", "server")
+    for number, turn in enumerate((1, -1)):
+        user, mate, key = f"u{number}", f"mate{number}", f"h{number}"
+        desk.send(grouped(mate, key))
+        told = [(grouped(user, key), desk.server), (grouped(user, key, member=False), crm)]
+        for one, via in told[::turn]:
+            assert desk.statuses(one | {"messageId": f"same-{number}"}, via=via) == ["accepted"]
+        assert people(desk, user, mate) == [0, 1]
+        assert desk.rebuilt().different == 0
+
+
+def test_a_household_that_was_ended_by_hand_stays_so_however_much_is_said_afterwards(desk: Desk) -> None:
+    desk.send(grouped("ann", "h"), grouped("bob", "h"))
+    assert people(desk, "ann", "bob") == [2, 2]
+    cohabiting.leave(desk.intake, desk.root("user_id", "ann"), "told us", NOW, by="x")
+    assert people(desk, "ann", "bob") == [0, 1]
+    others = range(claiming.MAX_CLAIMS + 1)
+    desk.send(*(grouped("ann", f"other-{one}", f"2026-03-02T10:{one:02}:30Z", member=False) for one in others))
+    desk.send(grouped("ann", "h", "2026-03-02T11:30:00Z"))
+    assert people(desk, "ann", "bob") == [0, 1]
+    assert desk.rebuilt().different == 0
+    assert len(desk.rows("SELECT 1 FROM household_claim")) == claiming.MAX_CLAIMS + 2, "bob's and what ann ended too"
 
 
 def test_it_takes_an_order_that_two_channels_tell_of_for_one_on_its_first_day(desk: Desk) -> None:

@@ -183,6 +183,17 @@ def test_it_takes_ninety_nine_lines_of_a_hundred_and_lists_the_corrupt_one(
     assert sum(desk.state(desk.root("user_id", f"u{n}")).orders for n in range(90)) == 1980
 
 
+def test_it_ends_with_one_where_rows_contradict_what_is_stored(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
+    for city, status in (("Bonn", 0), ("Bonn", 0), ("Oslo", 1)):
+        told = [call("identify", userId=user, messageId=user, traits={"city": city}) for user in ("ann", "bob")]
+        path = str(file_of(tmp_path / "told.jsonl", [json.dumps(one).encode() for one in told]))
+        result = cli.invoke(import_command, ["events", path])
+        assert result.exit_code == status, result.output
+    assert "0 taken, 0 known already, 2 contradicting, 0 refused" in result.output
+    assert loaded(cli, "events", "--allow-errors", path).exit_code == 0
+    assert desk.state(desk.root("user_id", "ann")).traits["city"] == "Bonn"
+
+
 @pytest.mark.feature("DE-02")
 def test_it_may_be_run_again_and_changes_nothing(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
     events = [event for n in range(20) for event in told_by(f"u{n}")]

@@ -25,10 +25,10 @@ def failing_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     write = desk.intake.publisher.write_states
     left = [True]
 
-    def fail(states: Any) -> int:
+    def fail(*given: Any) -> int:
         if left.pop() if left else False:
             raise Unavailable(HOT_STORE)
-        return write(states)
+        return write(*given)
 
     with monkeypatch.context() as broken:
         broken.setattr(desk.intake.publisher, "write_states", fail)
@@ -111,7 +111,7 @@ def test_an_intake_that_is_killed_before_it_told(
 ) -> None:
     """Whatever ends it: a browser's one call is not sent again, nor is that of many a server."""
 
-    def killed(states: Any) -> int:
+    def killed(*_: Any) -> int:
         raise SystemExit
 
     first, looks = ([viewed("tea", anonymousId=f"d{number}") for number in range(calls)] for _ in range(2))

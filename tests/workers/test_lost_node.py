@@ -201,7 +201,7 @@ def test_who_is_merged_has_one_count_once_all_their_nodes_are_there(
     assert opens.count("count_due") == 0
 
 
-def unavailable(_states: object) -> int:
+def unavailable(*_: object) -> int:
     raise Unavailable(HOT_STORE)
 
 

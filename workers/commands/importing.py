@@ -58,7 +58,9 @@ _ENCODING = click.option(
     "--encoding", help="How the text is written, such as cp1252. By default told by its mark, else UTF-8."
 )
 _ALLOW_ERRORS = click.option(
-    "--allow-errors", is_flag=True, help="End with status 0 also where something was refused, and not with 1."
+    "--allow-errors",
+    is_flag=True,
+    help="End with status 0 also where something was refused or contradicts what is stored, and not with 1.",
 )
 
 
@@ -115,7 +117,7 @@ def events(
     """Load events: JSON lines in the form of the Segment spec, CSV or Parquet (JSON lines and CSV may end in .gz).
 
     Rows of CSV count from 1 below the line that names the columns, blank ones left out. The status is 1 where a row was
-    refused, though the others are taken.
+    refused, or has the id of one that says something else and so changed nothing, though the others are taken.
     """
     format_ = named or _SUFFIXES.get(Path(file.name.removesuffix(".gz")).suffix, "jsonl")
     if mapping is not None and format_ == "jsonl":
@@ -127,12 +129,12 @@ def events(
         if preview is not None:
             _show(islice(rows, first - 1, first - 1 + preview), first)
         else:
-            refused = _load(rows, source, first, "line" if format_ == "jsonl" else "row")
-            _end(refused, allow_errors)
+            untaken = _load(rows, source, first, "line" if format_ == "jsonl" else "row")
+            _end(untaken, allow_errors)
 
 
 def _load(rows: Iterator[bytes | BadRow], source: str, first: int, unit: str) -> int:
-    """Take the rows from the first on, each called a `unit`; how many were refused."""
+    """Take the rows from the first on, each called a `unit`; how many were refused or contradict others."""
     began, done = monotonic(), first - 1
 
     def show(report: ImportReport) -> None:
@@ -157,12 +159,12 @@ def _load(rows: Iterator[bytes | BadRow], source: str, first: int, unit: str) ->
         f"{report.accepted} taken, {report.duplicates} known already, {report.conflicts} contradicting,"
         f" {report.rejected} refused"
     )
-    return report.rejected
+    return report.rejected + report.conflicts
 
 
-def _end(refused: int, allow_errors: bool) -> None:
+def _end(untaken: int, allow_errors: bool) -> None:
     """The status says whether all was taken."""
-    if refused and not allow_errors:
+    if untaken and not allow_errors:
         raise SystemExit(1)
 
 

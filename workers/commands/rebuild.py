@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
+from redis import RedisError
 from sqlalchemy import select
 
+from base.blobs import blobs_from
 from base.clock import clock_from
 from base.counting import count
 from base.db import Sessions, transaction
+from base.errors import Unavailable
 from base.processes import give_way
+from base.settings import Settings
 from campaigns import opentally, tally
 from campaigns.models import Campaign
+from render.record import RepairRecord
 from signals import exchange
+from signals.intake import Intake
+from signals.publishing import HOT_STORE
 from signals.rebuild import SHOWN, RebuildReport, rebuild
 from workers.commands.importing import opened_intake
+from workers.repair import Repairs
 
 SHOW_EVERY = 2_000
 
@@ -41,7 +51,9 @@ def command(counts: bool) -> None:
         # It holds the locks of a few people at a time, so whoever waits for them does not wait long for it either.
         give_way(settings.niceness)
         due = intake.settle(exchange.due)
-        report = rebuild(intake, clock_from(settings).now(), show)
+        report = rebuild(
+            intake, clock_from(settings).now(), show, restore=partial(_restore, _repairs(settings, intake))
+        )
         if not report.damaged:
             intake.settle(lambda session: exchange.done(session, due))
     click.echo(
@@ -60,6 +72,18 @@ def command(counts: bool) -> None:
     if report.different:
         click.echo(f"different: {', '.join(map(str, report.first))}", err=True)
     fail_where_damaged(report)
+
+
+def _repairs(settings: Settings, intake: Intake) -> Repairs:
+    return Repairs(intake.sessions, intake.publisher.store, blobs_from(settings), intake, settings.subject_key)
+
+
+def _restore(repairs: Repairs, profile: int) -> None:
+    """Bring back what the hot store has lost of a person, the state last."""
+    try:
+        repairs.repair([RepairRecord(id="", at_ms=0, what="state", profile=profile, name="", campaign=0)])
+    except RedisError as error:
+        raise Unavailable(HOT_STORE) from error
 
 
 def fail_where_damaged(report: RebuildReport) -> None:

@@ -16,6 +16,7 @@ from signals import belonging, folding, journal
 from signals.folding import Standing
 from signals.intake import Intake
 from signals.profiles import opened
+from signals.publishing import ANYBODY
 from signals.state import decode
 from workers.demo.stage import Stage
 
@@ -56,5 +57,5 @@ def restore_states(stage: Stage, intake: Intake, profiles: Sequence[int]) -> tup
             else:
                 others.append(root.id)
         folding.write(session, standings, stage.now)
-    intake.publisher.write_states(folding.published(standings))
+    intake.publisher.write_states(folding.published(standings), ANYBODY)  # The states alone were taken away.
     return len(standings), others

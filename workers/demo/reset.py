@@ -19,6 +19,7 @@ from base.ids import Delivery
 from render.facts import decode_used, encode_used
 from signals.intake import Intake
 from signals.products import publish_products
+from signals.publishing import ANYBODY
 from signals.rebuild import rebuild
 from workers.demo.memory import restore_states
 from workers.demo.restock import NAME
@@ -105,7 +106,7 @@ def take_back(stage: Stage) -> None:
     for start in range(0, len(products), 1000):
         publish_products(intake, products[start : start + 1000])
     restored, others = restore_states(stage, intake, touched)
-    folded = rebuild(intake, stage.now, only=others).profiles if others else 0
+    folded = rebuild(intake, stage.now, only=others, whole=ANYBODY).profiles if others else 0
     stage.say(
         f"  {len(campaigns)} campaigns gone; of the profiles with a live week {restored:,} put back as they stood, "
         f"{folded:,} folded again"
