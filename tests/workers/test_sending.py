@@ -161,7 +161,7 @@ def test_it_tells_permanent_temporary_and_unknown_apart(
     with shop.sessions.begin() as session:
         dead = session.scalars(select(Suppression)).all()
         assert [(row.address_hash, row.reason) for row in dead] == [(rows["gone"].address_hash, BOUNCED)]
-        listed = accounting.listing(session, campaign, states=["unknown"])
+        listed = accounting.listing(session, campaign, state="unknown")
         assert [row.id for row in listed] == [rows["lost"].id]
     # Nobody sends an unknown one again by itself, however often the loop goes round.
     shop.clock.advance(timedelta(days=1))
