@@ -14,9 +14,6 @@ from campaigns.deliveries import is_our_fault
 from campaigns.models.delivery import DELIVERY_STATES, Delivery
 
 MAX_LISTED: Final = 5_000
-PARTS: Final = ("not_sent", "refused", "unsent")
-"""Parts of the ledger that are no states: all but accepted; and of the failed those that a server or gateway refused or
-that were given up, and those that failed here, before any was asked to take them."""
 
 
 def account(session: Session, campaign_id: int, occurrence: int | None = None) -> dict[str, int]:
@@ -50,9 +47,11 @@ def reasons(session: Session, campaign_id: int, occurrence: int | None = None) -
 def kinds(
     session: Session, campaign_id: int, occurrence: int | None = None, *, state: str = "", reason: str | None = None
 ) -> dict[tuple[str, str], int]:
-    """How many rows of a state or one of PARTS ("": all), or those of them with a reason, have which state and reason.
+    """How many rows of a part of the ledger, or those of them with a reason, have which state and reason.
 
-    By state, the most first; a row without a reason has "".
+    `state`: a state, "" for all or "not_sent" for all but accepted; and of the failed "unsent" for those that failed
+    here, before a server or gateway was asked to take them, "refused" for the others. By state, the most first; a row
+    without a reason has "".
     """
     found = tally.counts(session, campaign_id, occurrence)
     return {kind: number for kind, number in found.items() if _is_in(state, *kind) and reason in (None, kind[1])}

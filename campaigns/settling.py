@@ -56,7 +56,7 @@ def send_again(
 ) -> int:
     """Send a campaign to those of its people whose mail failed, or only those with a reason; returns how many.
 
-    `state`: "failed" for all of them, "refused" or "unsent" for those of a part (`accounting.PARTS`). Only failed rows
+    `state`: "failed" for all of them, "refused" or "unsent" for those (`accounting.kinds`). Only failed rows
     are moved: what a server took, or may have taken, is never sent again. What each said is kept with who had it sent
     again. Consent and suppression are looked at anew when it leaves. A campaign that has finished goes on; a paused one
     stays paused. At most MAX_AGAIN are moved, the first before the others. Raises Conflict when it never began, or was
