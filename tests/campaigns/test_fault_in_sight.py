@@ -232,7 +232,7 @@ def test_a_line_of_the_tracking_plan_that_holds_something_or_is_at_fault_is_in_s
     for line in range(8):
         assert not more.is_visible(), line
         page.fill(f"[name=p{line}]", f"part{line}")
-    assert "More lines come once this is saved" in more.inner_text()
+    assert "more lines come once it is saved" in more.inner_text()
     for line, (name, typed) in enumerate((("most", "5"), ("least", "1"), ("values", "red"))):
         page.fill(f"[name={name}{line + 2}]", typed)
     page.check("[name=required6]")
@@ -269,6 +269,35 @@ CUT_OFF: Final = """box => {
     return cut;
 }"""
 """The options of a select that are longer than it, when they are chosen."""
+
+
+HIDDEN_PART: Final = """box => {
+    const pen = document.createElement("canvas").getContext("2d"), looks = getComputedStyle(box);
+    pen.font = `${looks.fontWeight} ${looks.fontSize} ${looks.fontFamily}`;
+    const room = box.clientWidth - parseFloat(looks.paddingLeft) - parseFloat(looks.paddingRight);
+    return Math.max(0, pen.measureText(box.value).width - room);
+}"""
+"""How much of what is typed in a field, in pixels, is not in sight."""
+
+
+@pytest.mark.parametrize(("field", "typed"), [("days", "40000"), ("value", "abcd")])
+def test_what_was_typed_is_in_sight_beside_the_mark_of_its_fault(
+    visit: Any, shop: Shop, field: str, typed: str
+) -> None:
+    shop.intake.categories.learn(["Shoes"], create=True)
+    page = visit("/segments/new")
+    page.fill("[name=name]", "Many")
+    page.select_option("[name=condition-0]", "bought_within")
+    page.select_option("[name=category-0]", "shoes")
+    for name, told in ({"days": "30", "value": "1"} | {field: typed}).items():
+        page.fill(f"[name={name}-0]", told)
+    page.click("button.btn-primary >> visible=true")
+    at_fault = page.locator(f"[name={field}-0][aria-invalid]")
+    expect(at_fault).to_be_focused()
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert at_fault.evaluate(HIDDEN_PART) == 0, width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_no_condition_of_a_row_is_cut_off(visit: Any, numbers: dict[str, int]) -> None:
