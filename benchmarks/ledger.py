@@ -157,10 +157,10 @@ def _pages(report: Report, shop: Shop, campaign: int, people: int, rows: int) ->
         "reasons": lambda session: accounting.reasons(session, campaign),
         "what waits": lambda session: waiting.put_off(session, campaign),
         "who was not sent it, first page": lambda session: accounting.listing(
-            session, campaign, states=accounting.NOT_SENT
+            session, campaign, state="not_sent"
         ),
         "the same, in the middle": lambda session: accounting.listing(
-            session, campaign, states=accounting.NOT_SENT, after=middle
+            session, campaign, state="not_sent", after=middle
         ),
     }  # fmt: skip
     for what, ask in asked.items():

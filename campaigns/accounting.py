@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -15,8 +14,6 @@ from campaigns.deliveries import is_our_fault
 from campaigns.models.delivery import DELIVERY_STATES, Delivery
 
 MAX_LISTED: Final = 5_000
-NOT_SENT: Final = tuple(state for state in DELIVERY_STATES if state != "accepted")
-"""States of rows of people who were not sent the mail, or not surely."""
 
 
 def account(session: Session, campaign_id: int, occurrence: int | None = None) -> dict[str, int]:
@@ -47,10 +44,33 @@ def reasons(session: Session, campaign_id: int, occurrence: int | None = None) -
     return found
 
 
+def kinds(
+    session: Session, campaign_id: int, occurrence: int | None = None, *, state: str = "", reason: str | None = None
+) -> dict[tuple[str, str], int]:
+    """How many rows of a part of the ledger, or those of them with a reason, have which state and reason.
+
+    `state`: a state, "" for all or "not_sent" for all but accepted; and of the failed "unsent" for those that failed
+    here, before a server or gateway was asked to take them, "refused" for the others. By state, the most first; a row
+    without a reason has "".
+    """
+    found = tally.counts(session, campaign_id, occurrence)
+    return {kind: number for kind, number in found.items() if _is_in(state, *kind) and reason in (None, kind[1])}
+
+
+def _is_in(part: str, state: str, reason: str) -> bool:
+    match part:
+        case "":
+            return True
+        case "not_sent":
+            return state != "accepted"
+        case "refused" | "unsent":
+            return state == "failed" and is_our_fault(reason) == (part == "unsent")
+    return state == part
+
+
 def unsent(session: Session, campaign_id: int) -> int:
     """How many mails failed here, before any server was asked to take them."""
-    failed = reasons(session, campaign_id).get("failed", {})
-    return sum(number for reason, number in failed.items() if is_our_fault(reason))
+    return sum(kinds(session, campaign_id, state="unsent").values())
 
 
 def listing(
@@ -58,15 +78,19 @@ def listing(
     campaign_id: int,
     *,
     occurrence: int | None = None,
-    states: Sequence[str] = (),
+    state: str = "",
     reason: str | None = None,
     after: int = 0,
     limit: int = 50,
 ) -> list[Delivery]:
-    """Rows by id, at most `limit` and 5,000; `after` pages on. No page takes longer because the ledger is large."""
+    """Rows by id, at most `limit` and 5,000, of a state or part as in `kinds`; `after` pages on.
+
+    No page takes longer because the ledger is large.
+    """
+    listed = kinds(session, campaign_id, occurrence, state=state, reason=reason)
     wanted = {
-        "campaign": campaign_id, "occurrence": occurrence, "test": TEST_BIT, "states": list(states) or None,
-        "reason": reason, "after": after, "limit": min(limit, MAX_LISTED),
+        "campaign": campaign_id, "occurrence": occurrence, "test": TEST_BIT, "states": [kind[0] for kind in listed],
+        "reasons": [kind[1] for kind in listed], "after": after, "limit": min(limit, MAX_LISTED),
     }  # fmt: skip
     ids = session.scalars(_LISTED, wanted).all()
     return list(session.scalars(select(Delivery).where(Delivery.id.in_(ids)).order_by(Delivery.id)))
@@ -74,12 +98,8 @@ def listing(
 
 # The first rows of each state and reason that there is, by the index, and of those the first.
 _LISTED: Final = text("""
-    SELECT d.id FROM (
-        SELECT DISTINCT state, reason FROM delivery_count
-        WHERE campaign_id = :campaign
-          AND (CAST(:states AS text[]) IS NULL OR state = ANY(CAST(:states AS text[])))
-          AND (CAST(:reason AS text) IS NULL OR reason = :reason)
-    ) AS kind CROSS JOIN LATERAL (
+    SELECT d.id FROM unnest(CAST(:states AS text[]), CAST(:reasons AS text[])) AS kind (state, reason)
+    CROSS JOIN LATERAL (
         SELECT r.id FROM delivery r
         WHERE r.campaign_id = :campaign AND r.state = kind.state AND coalesce(r.reason, '') = kind.reason
           AND r.id > :after AND CASE

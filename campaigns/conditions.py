@@ -152,7 +152,7 @@ class Conditions:
     def _product(self, offer: Offer) -> Iterator[Formula]:
         if offer.products or offer.pick is not None:
             yield self._is(("shown", offer.id), (True, False))
-        if offer.product is None:
+        if offer.product is None or offer.products:
             return
         yield self._no(("unwanted", "product", offer.product))
         yield self._no(("gone", offer.product))

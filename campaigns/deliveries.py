@@ -47,7 +47,8 @@ MAIL_GONE: Final = "the published mail is gone"
 UNSIGNABLE: Final = "the mail cannot be signed"
 GATEWAY_SHUT: Final = "the gateway takes nothing now"
 """Reasons for which a campaign's rows are put off; a test has failed then."""
-_OURS: Final = (ADDRESS_DAMAGED, MAIL_GONE, UNSIGNABLE, GATEWAY_SHUT)
+NO_SMTPUTF8: Final = "the relay offers no SMTPUTF8, which an address that is not ASCII before its @ needs"
+_OURS: Final = (ADDRESS_DAMAGED, MAIL_GONE, UNSIGNABLE, GATEWAY_SHUT, NO_SMTPUTF8)
 IN_DOUBT: Final = (NO_ANSWER, SENDER_LOST, SETTLED)
 """Reasons of a row of which it is not known whether the other side took it; a person's word for it is no proof."""
 

@@ -166,9 +166,10 @@ def _of_offer(offer: Offer, row: Product, category: Category | None) -> Use | No
     pick: Mapping[str, Any] = offer.pick or {}
     needs = offer.needs_stock or offer.shows_price
     slug = category.slug if category is not None else None
-    if offer.product == row.id:
+    further = offers.further_products(offer.fields)
+    if offer.product == row.id and not further:
         return Use("offer", offer.id, offer.name, "shows it", True, needs, offer.needs_stock)
-    if row.id in offers.further_products(offer.fields):
+    if row.id in (offer.product, *further):
         return Use("offer", offer.id, offer.name, "shows it beside others", True, True, True)
     if row.id in pick.get("products", ()) or (row.line is not None and row.line in pick.get("lines", ())):
         return Use("offer", offer.id, offer.name, "may pick it", True, True, True)

@@ -31,12 +31,13 @@ def sensitive(session: Session) -> tuple[int, ...]:
     return tuple(session.scalars(select(Category.id).where(Category.sensitive).order_by(Category.id)))
 
 
-def check(session: Session, rule: Mapping[str, Any], where: Where, field: str) -> rules.Rule:
+def check(session: Session, rule: Mapping[str, Any], where: Where, field: str, of: int | None = None) -> rules.Rule:
     """The rule, read. Raises InvalidInput whose field begins with `field` and goes on with the path in the rule.
 
     Opens ask a person's state of which segments they are in, so for them segments are looked up but stay as they are.
+    `of`: the segment that has the rule, which must not be within it.
     """
-    meant = expanded(session, rule, field)
+    meant = _expanded(session, dict(rule), field, () if of is None else (of,))
     try:
         return rules.parse(meant if where == "audience" else dict(rule), categories(session), where=where)
     except InvalidInput as error:

@@ -78,17 +78,28 @@ def read(
     return {outer: [group[0] if len(group) == 1 else {inner: group} for group in groups]}
 
 
-def check(session: Session, form: Mapping[str, str], where: Where) -> None:
-    """Whether every row can be asked, of what there is now. Raises RowFault."""
+def checked(
+    session: Session,
+    form: Mapping[str, str],
+    where: Where = "audience",
+    standing: Mapping[str, Any] | None = None,
+    of: int | None = None,
+) -> dict[str, Any]:
+    """As `read`, of rows each of which can be asked of what there is now. Raises RowFault.
+
+    `of`: the segment that has the rule, which no row may lead back to.
+    """
+    rule = read(form, where, standing)
     for number in range(ROWS):
-        rule = _row(form, number, where)
-        if rule is None:
+        row = _row(form, number, where)
+        if row is None:
             continue
         try:
-            rulebook.check(session, rule, where, "row")
+            rulebook.check(session, row, where, "row", of)
         except InvalidInput as error:
             at = error.field.rpartition(".")[2].partition("[")[0]
             raise RowFault(number, PART_OF.get(at, "condition"), error.message) from None
+    return rule
 
 
 def choices(session: Session, besides: int | None = None) -> dict[str, Any]:

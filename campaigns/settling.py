@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
 from base.ids import TEST_BIT
-from campaigns import admin_log, deliveries, sweeping
+from campaigns import accounting, admin_log, deliveries, sweeping
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign as campaign_of
 from campaigns.models.delivery import Delivery
@@ -51,13 +51,16 @@ def resolve(session: Session, delivery_id: int, outcome: str, now: datetime, by:
     )
 
 
-def send_again(session: Session, campaign_id: int, now: datetime, by: Actor, *, reason: str | None = None) -> int:
+def send_again(
+    session: Session, campaign_id: int, now: datetime, by: Actor, *, state: str = "failed", reason: str | None = None
+) -> int:
     """Send a campaign to those of its people whose mail failed, or only those with a reason; returns how many.
 
-    Only failed rows are moved: what a server took, or may have taken, is never sent again. What each said is kept with
-    who had it sent again. Consent and suppression are looked at anew when it leaves. A campaign that has finished goes
-    on; a paused one stays paused. At most MAX_AGAIN are moved, the first before the others. Raises Conflict when it
-    never began, or was cancelled.
+    `state`: "failed" for all of them, "refused" or "unsent" for those (`accounting.kinds`). Only failed rows
+    are moved: what a server took, or may have taken, is never sent again. What each said is kept with who had it sent
+    again. Consent and suppression are looked at anew when it leaves. A campaign that has finished goes on; a paused one
+    stays paused. At most MAX_AGAIN are moved, the first before the others. Raises Conflict when it never began, or was
+    cancelled.
     """
     campaign = campaign_of(session, campaign_id)
     # Before its rows: whoever cancels it meanwhile waits, or is seen.
@@ -66,7 +69,8 @@ def send_again(session: Session, campaign_id: int, now: datetime, by: Actor, *, 
         raise Conflict(
             f"The campaign is {campaign.state}; mails are sent again only when it has begun and is not over."
         )
-    told = {"campaign": campaign_id, "reason": reason, "test": TEST_BIT, "now": now, "by": by.name, "most": MAX_AGAIN}
+    reasons = [kind[1] for kind in accounting.kinds(session, campaign_id, state=state, reason=reason)]
+    told = {"campaign": campaign_id, "reasons": reasons, "test": TEST_BIT, "now": now, "by": by.name, "most": MAX_AGAIN}
     rows = session.execute(_SEND_AGAIN, told).all()
     runs, judged = [row.occurrence for row in rows], sum(not deliveries.is_our_fault(row.reason) for row in rows)
     if not runs:
@@ -76,7 +80,8 @@ def send_again(session: Session, campaign_id: int, now: datetime, by: Actor, *, 
     # They are tried anew, so they are judged anew.
     campaign.judged_failures = max(0, campaign.judged_failures - judged)
     campaign.judged_tries = max(0, campaign.judged_tries - judged)
-    after = {"mails": len(runs)} | ({} if reason is None else {"reason": reason})
+    after = {"mails": len(runs)} | ({} if state == "failed" else {"state": state})
+    after |= {} if reason is None else {"reason": reason}
     admin_log.record(session, by, "send again", "campaign", campaign_id, now, after=after)
     return len(runs)
 
@@ -92,7 +97,7 @@ _SEND_AGAIN: Final = text("""
     WITH failed AS MATERIALIZED (
         SELECT id, reason, reply, attempts FROM delivery
         WHERE campaign_id = :campaign AND state = 'failed' AND occurrence < :test
-          AND (CAST(:reason AS text) IS NULL OR coalesce(reason, '') = :reason)
+          AND coalesce(reason, '') = ANY(CAST(:reasons AS text[]))
         ORDER BY id LIMIT :most FOR UPDATE
     ), kept AS (
         INSERT INTO delivery_retry (delivery_id, at, reason, reply, attempts, by)

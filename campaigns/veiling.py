@@ -23,29 +23,37 @@ _REACHES: Final = frozenset({
     "ip", "street", "street1", "street2", "streetname", "streetnumber", "housenumber", "line1", "line2", "line3",
     "address", "address1", "address2", "addressline1", "addressline2", "streetaddress", "postalcode", "postcode", "zip",
     "zipcode", "firstname", "middlename", "lastname", "fullname", "givenname", "familyname",
-    "surname", "maidenname", "displayname", "nickname", "birthday", "birthdate", "dateofbirth", "dob", "password",
-    "token", "writekey",
+    "surname", "maidenname", "displayname", "nickname", "nameoncard", "birthday", "birthdate", "dateofbirth", "dob",
+    "password", "token", "writekey",
 })  # fmt: skip
 """Names, without regard to case and hyphens, of what a person could be found by."""
 _PEOPLE: Final = frozenset({
     "customer", "buyer", "recipient", "contact", "receiver", "guest", "attendee", "participant", "passenger",
-    "cardholder", "person", "people", "owner", "traveler", "traveller", "driver", "member", "signatory", "payer",
-    "payee", "subscriber", "patient", "student", "child", "children",
+    "cardholder", "accountholder", "policyholder", "ticketholder", "person", "people", "owner", "traveler", "traveller",
+    "driver", "member", "signatory", "payer", "payee", "subscriber", "patient", "student", "child", "children",
+    "consignee", "addressee", "shipto", "billto", "soldto", "sender", "reviewer", "applicant", "companion", "guardian",
+    "spouse", "husband", "wife", "mother", "father", "daughter", "brother", "sister", "sibling",
 })  # fmt: skip
 """Names of people, and ends of such names; a text is somebody's name then."""
-_CALLERS: Final = frozenset({"user", "client"})
-"""As these, but for what ends with one: an `httpClient` is none."""
-_OF_PEOPLE: Final = frozenset({"trait", "billing", "shipping"})
+_CALLERS: Final = frozenset({"user", "client", "son", "holder"})
+"""As these, but for what ends with one: an `httpClient`, a season and a placeholder are none."""
+_OF_PEOPLE: Final = frozenset({"trait", "billing", "shipping", "delivery", "invoice"})
 """Names of what tells of people, as `_PEOPLE` do: a name within is somebody's, elsewhere it is a product's or a page's.
 A text is none: shipping may be an amount."""
 _TELLS: Final = ("detail", "information", "info", "data", "record", "list")
 """What may stand behind a name of people or of theirs, as in `billing_details` and `customer_name_list`."""
+_TOLD: Final = re.compile("detail|info|data")
+"""What of these a text is told in; a record of `shipping_records` is rather a thing."""
 _NAMED: Final = tuple(name for name in _REACHES if name.endswith("name"))
-_OF_THINGS: Final = re.compile(
-    "(?:^|_)(?:product|item|article|variant|category|collection|brand|file|method)_?(?:display|full|family)_?names?"
-    f"(?:_?(?:{'|'.join(_TELLS)})s?)*$"
-)
+_THING: Final = "product|item|article|variant|category|collection|brand|file|method"
+_THINGS: Final = re.compile(f"(?:^|_)(?:{_THING}|categorie)s?$")
+_THING_NAMED: Final = frozenset({"displayname", "fullname", "familyname"})
+"""Names of people that are a thing's as well."""
+_OF_THINGS: Final = re.compile(f"(?:^|_)(?:{_THING})_?(?:display|full|family)_?names?(?:_?(?:{'|'.join(_TELLS)})s?)*$")
 """How names end that are none of people's. The thing is a word by itself: a `profile` is no file."""
+_PAID: Final = frozenset({"payment", "card", "account"})
+"""Whose method, file or brand bears the name of who pays."""
+_NUMBER: Final = re.compile(r"[_\-\s.]*[0-9]+")
 _PLACES: Final = frozenset({"city", "country", "countrycode", "state", "region"})
 _ADDRESS: Final = re.compile(r"[^@\s\"'<>,;:]{1,64}@[^@\s\"'<>,;:]{1,190}")
 _PHONE: Final = re.compile(r"(?<![\w.])(?:\+|00?)[1-9](?:[\s().\-/]{0,3}[0-9]){6,13}(?![\w])")
@@ -65,22 +73,25 @@ def body_of(text: str, *, whole: bool) -> Any:
         return text if whole else None
 
 
-def veiled(value: Any, depth: int = 0, *, of_person: bool = False, called: bool = False) -> Any:
+def veiled(value: Any, depth: int = 0, *, of_person: bool = False, of_thing: bool = False, called: bool = False) -> Any:
     """A JSON value with identifiers masked, without whatever names a person or says where to find them, as of traits
     (signals/identifying.py), and without addresses and phone numbers in texts.
 
-    `of_person`: it tells of somebody, so that a `name` within is theirs. `called`: its numbers are phone numbers.
+    `of_person`: it tells of somebody, so that a `name` within is theirs. `of_thing`: of a product or the like, so that
+    a `full_name` within is its own. `called`: its numbers are phone numbers.
     """
     if depth > DEPTH:
         return HIDDEN
     match value:
         case dict():
             return {
-                veiled(str(name)): _member(str(name), inner, depth + 1, of_person=of_person, called=called)
+                veiled(str(name)): _member(
+                    str(name), inner, depth + 1, of_person=of_person, of_thing=of_thing, called=called
+                )
                 for name, inner in value.items()
             }
         case list():
-            return [veiled(inner, depth + 1, of_person=of_person, called=called) for inner in value]
+            return [veiled(inner, depth + 1, of_person=of_person, of_thing=of_thing, called=called) for inner in value]
         case str() | int() | float() if called and sum(map(str.isdigit, str(value))) >= _DIGITS:
             return HIDDEN
         case str():
@@ -89,23 +100,31 @@ def veiled(value: Any, depth: int = 0, *, of_person: bool = False, called: bool 
             return value
 
 
-def _member(name: str, value: Any, depth: int, *, of_person: bool, called: bool) -> Any:
-    plain = _plain(name)
+def _member(name: str, value: Any, depth: int, *, of_person: bool, of_thing: bool, called: bool) -> Any:
     if value is None or isinstance(value, bool):
         return value
-    if plain in _IDENTIFIERS and isinstance(value, str | int):
-        return masked(_IDENTIFIERS[plain], str(value))
+    if (spelt := _plain(name)) in _IDENTIFIERS and isinstance(value, str | int):
+        return masked(_IDENTIFIERS[spelt], str(value))
+    # What is numbered is what it would be alone: `passenger_1_name`, `firstName2`.
+    alone = _NUMBER.sub("", name)
+    plain, told = _plain(alone), trait_name(alone)
     if plain.endswith(("address", "addresses")) and isinstance(value, dict | list):
         return [_placed(inner) for inner in value] if isinstance(value, list) else _placed(value)
+    one = _bare(plain)
+    if of_thing and one in _THING_NAMED:
+        return veiled(value, depth, called=called)
     # A name is a product's or a page's as often as somebody's.
-    if of_person if _bare(plain) == "name" else _names(plain, name):
+    if of_person if one == "name" else spelt in _REACHES or is_identifying(trait_name(name)) or _names(plain, told):
         return HIDDEN
     called = called or _CALLED.search(plain) is not None
-    tells = _bare(plain) in _OF_PEOPLE
-    # A text that is told in `billing_details`, or one of several, may be their name.
-    if _is_people(plain) or (tells and isinstance(value, str | list) and _bare(plain) != _singular(plain)):
+    if _is_people(plain):
         return _somebody(value, depth, called=called)
-    return veiled(value, depth, of_person=of_person or tells, called=called)
+    tells = one in _OF_PEOPLE
+    # A text that is told in `billing_details`, or one of several, may be their name.
+    if tells and isinstance(value, str | list) and _TOLD.search(plain):
+        return _somebody(value, depth, called=called, is_told=True)
+    of_person = of_person or tells
+    return veiled(value, depth, of_person=of_person, of_thing=not of_person and _is_thing(_THINGS, told), called=called)
 
 
 def _placed(address: Any) -> Any:
@@ -118,19 +137,32 @@ def _placed(address: Any) -> Any:
     }
 
 
-def _somebody(value: Any, depth: int, *, called: bool) -> Any:
-    """What stands under a name of people. A number counts them, or is how a shop numbers them."""
+def _somebody(value: Any, depth: int, *, called: bool, is_told: bool = False) -> Any:
+    """What stands under a name of people. A number counts them, or is how a shop numbers them; so is a text without
+    letters that `is_told` of them, an amount."""
+    if isinstance(value, list) and depth > DEPTH:
+        return HIDDEN
     if isinstance(value, list):
-        return [_somebody(inner, depth + 1, called=called) for inner in value] if depth <= DEPTH else HIDDEN
-    return HIDDEN if isinstance(value, str) else veiled(value, depth, of_person=True, called=called)
+        return [_somebody(inner, depth + 1, called=called, is_told=is_told) for inner in value]
+    if isinstance(value, str) and not (is_told and not any(map(str.isalpha, value))):
+        return HIDDEN
+    return veiled(value, depth, of_person=True, called=called)
 
 
-def _names(plain: str, name: str) -> bool:
-    one, told = _bare(plain), trait_name(name)
+def _names(plain: str, told: str) -> bool:
+    one = _bare(plain)
     whose = one.removesuffix("name")
     is_a_name = whose != one and (_is_people(whose) or whose in _OF_PEOPLE)
-    is_named = one.endswith(_NAMED) and _OF_THINGS.search(re.sub(r"[\-\s.]", "_", told)) is None
+    is_named = one.endswith(_NAMED) and not _is_thing(_OF_THINGS, told)
     return plain in _REACHES or one in _REACHES or is_named or is_a_name or is_identifying(told)
+
+
+def _is_thing(pattern: re.Pattern[str], told: str) -> bool:
+    """Whether a name ends as one of a thing does, and nothing before it speaks of people or of who pays."""
+    found = pattern.search(plain := re.sub(r"[\-\s.]", "_", told))
+    return found is not None and not any(
+        _is_people(part) or _bare(part) in _PAID for part in plain[: found.start()].split("_") if part
+    )
 
 
 def _is_people(plain: str) -> bool:

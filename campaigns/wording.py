@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from campaigns import contacts, sendlimits, waves
 from campaigns.channels import EMAIL
+from campaigns.deliveries import NO_SMTPUTF8
 from render.guard import FLAGS
 from signals.foldevent import consented
 
@@ -56,6 +57,7 @@ REASON_WORDS = {
     **{f"flag_{name}": f"flagged by the profit guard: they {words}" for name, words in FLAGS.items()},
     "relay unreachable": "our mail server could not be reached",
     "relay refuses us": "our mail server takes no mails of ours",
+    NO_SMTPUTF8: "our mail server takes no address with other letters before its @ than a to z (it offers no SMTPUTF8)",
     **sendlimits.WORDS,
 }
 _MESSAGE_REASONS: Final = {

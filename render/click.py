@@ -202,11 +202,10 @@ def _validity(offer: Offer, picked: str, running: Running, plan: Plan, now_ms: i
         return "ended"
     if offer.ends_ms is not None and now_ms >= offer.ends_ms:
         return "ended"
-    product = running.products.get(offer.product or picked)
-    if product is None:
-        return "redirect"
-    is_sold_out = offer.needs_stock and product.stock is not None and product.stock <= 0
-    return "out of stock" if is_sold_out or product.gone else "redirect"
+    known = [running.products[name] for name in offer.all_products or (picked,) if name in running.products]
+    over = [one.gone or (offer.needs_stock and one.stock is not None and one.stock <= 0) for one in known]
+    is_over = any(over) if offer.kind == "bundle" else bool(over) and all(over)
+    return "out of stock" if is_over else "redirect"
 
 
 def _allowed(plan: Plan, landing: str) -> str:

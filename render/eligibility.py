@@ -31,7 +31,7 @@ from render.pick import PoolProduct
 from render.picking import Picked, picked
 from render.plain import bought_since, without
 from render.plan import SALES_KINDS, Layer, Offer, Plan, Rule
-from render.stock import missing, on_sale, priced
+from render.stock import on_sale, priced, unavailable
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.rules import RuleFacts
@@ -146,11 +146,20 @@ class Situation:
         """
         if not offer.products:
             return ()
-        known = (self.facts.products.get(name) for name in offer.all_products)
-        found = [facts for facts in known if facts is not None and self._is_sold(facts) and self.is_open_to(facts)]
-        if offer.kind == "bundle" and len(found) < len(offer.all_products):
-            return ()
-        return tuple(found[:MAX_CELLS])
+        found = [facts for facts in self.sold_products(offer) if self.is_open_to(facts)]
+        return tuple(found[:MAX_CELLS]) if len(found) >= offer.least_products else ()
+
+    def sold_products(self, offer: Offer) -> list[ProductFacts]:
+        """The products of an offer with several that are in stock by facts that are fresh, in its order; an absent key
+        was lost, and is noted."""
+        found = []
+        for name in offer.all_products:
+            product = self.facts.products.get(name)
+            if product is None:
+                self.lost[f"product:{name}"] = None
+            elif self._is_sold(product):
+                found.append(product)
+        return found
 
     def is_sold(self, name: str) -> bool:
         """Whether a product is in stock, by facts that are fresh."""
@@ -287,22 +296,9 @@ def _relevant(at: Situation, offer: Offer, held: bool) -> str | None:
     chosen = at.picked(offer)
     if chosen is not None and chosen.entry is None:
         return chosen.why
-    if offer.product is not None:
-        if _owned(at, offer):
-            return "already bought"
-        if (reason := missing(at, offer)) is not None:
-            return reason
-    if offer.products and not at.shown_products(offer):
-        return "no product in stock"
+    if (reason := unavailable(at, offer)) is not None:
+        return reason
     return unsuited(at, offer) if offer.asks_occasion else None
-
-
-def _owned(at: Situation, offer: Offer) -> bool:
-    """Whether the very product was bought: since the send for kinds that sell it again, at any kept time for others."""
-    if offer.kind in ("thank-you", "service"):
-        return False
-    since = at.facts.sent_at_ms if offer.kind in ("replacement", "volume") else -1
-    return offer.product is not None and at.has(offer.product, since)
 
 
 def _beneficial(at: Situation, offer: Offer, held: bool) -> str | None:
@@ -321,9 +317,13 @@ def _beneficial(at: Situation, offer: Offer, held: bool) -> str | None:
 
 
 def _unwanted(at: Situation, offer: Offer) -> bool:
+    """Whether the person said of what the offer is about, or of all products that are left of several, that it is not
+    for them."""
     if not at.state.marks:
         return False
-    targets = {f"product:{offer.product}", f"category:{offer.category}"}
+    if offer.products and not at.shown_products(offer):
+        return True
+    targets = {f"category:{offer.category}"} | ({f"product:{offer.product}"} if not offer.products else set())
     return any(mark.word == "not_for_me" and mark.target in targets for mark in at.state.marks)
 
 

@@ -141,6 +141,11 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple(dict.fromkeys((*first, *self.products)))
 
     @property
+    def least_products(self) -> int:
+        """How many of its products must be left for it to be shown: all of a bundle, else one."""
+        return len(self.all_products) if self.kind == "bundle" else 1
+
+    @property
     def read_products(self) -> tuple[str, ...]:
         """Every product whose facts an open needs for it, without repeats."""
         pool = self.pick.pool if self.pick is not None else ()

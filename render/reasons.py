@@ -40,14 +40,17 @@ WHY: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "nothing bought yet": lambda offer, plan: (
         f"it follows a purchase of {_category(offer.after_category, plan)}, and there was none since the mail was sent"
     ),
-    "already bought": lambda offer, plan: "the person already has this product",
+    "already bought": lambda offer, plan: (
+        f"the person already has {_whole(offer, 'this product', 'each of its products that was in stock')}"
+    ),
     "product unknown": lambda offer, plan: "nothing was known about its product",
     "feed stale": lambda offer, plan: "price and stock of its product were too old to be trusted",
     "stock unknown": lambda offer, plan: "it was not known whether its product was in stock",
     "no longer sold": lambda offer, plan: "its product was no longer in the shop's catalogue",
     "out of stock": lambda offer, plan: "its product was out of stock",
     "no product in stock": lambda offer, plan: (
-        "none of its products could be shown" if offer.kind != "bundle" else "a part of its bundle could not be shown"
+        f"{'none of its products was' if offer.kind != 'bundle' else 'a part of its bundle was not'} in stock, by facts"
+        " recent enough to be trusted"
     ),
     "relations unknown": lambda offer, plan: "it was not known what goes with what, so no product could be picked",
     "nothing to pick": lambda offer, plan: "none of the products to pick from was in stock and new to the person",
@@ -77,7 +80,9 @@ WHY: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "quantity unknown": lambda offer, plan: "it was not known how many of such a thing people take at once",
     "too many at once": lambda offer, plan: f"people hardly ever take {offer.units} of such a thing at once",
     "complaint open": lambda offer, plan: "a complaint of this person was open, so nothing is sold to them",
-    "not for me": lambda offer, plan: "the person said that this is not for them",
+    "not for me": lambda offer, plan: (
+        f"the person said that {_whole(offer, 'this', 'it, or each of its products that was left,')} is not for them"
+    ),
     "cap refused": lambda offer, plan: "its last showing was taken by another open at the same moment",
     "cap unknown": lambda offer, plan: "it could not be read how many showings were left",
     "total cap": lambda offer, plan: f"all {offer.cap_total} showings were used",
@@ -102,6 +107,11 @@ WHY: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "resting: refused": lambda offer, plan: f"it rests: {_rest(offer, 'refused')}",
 }
 """Code -> the words, of an offer of a plan."""
+
+
+def _whole(offer: Offer, one: str, several: str) -> str:
+    """What a reason is about: the offer's product, or its several, or a part of a bundle."""
+    return one if not offer.products else "a part of its bundle" if offer.kind == "bundle" else several
 
 
 def _category(category: int | None, plan: Plan) -> str:

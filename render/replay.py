@@ -166,7 +166,7 @@ _CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "feed stale": {"needs_stock": False, "shows_price": False},
     "stock unknown": {"needs_stock": False},
     "out of stock": {"needs_stock": False},
-    "no product in stock": {"products": ()},
+    "no product in stock": {"product": None, "products": (), "needs_stock": False, "shows_price": False},
     "cap unknown": {"cap_total": None},
     "total cap": {"cap_total": None},
     "personal cap": {"cap_person": None, "period_days": None},
@@ -203,8 +203,9 @@ def _no_complaint(offer: Offer, facts: Facts) -> Facts:
 def _not_owned(offer: Offer, facts: Facts) -> Facts:
     if facts.state is None:
         return facts
-    recent = tuple(line for line in facts.state.recent if line.product != offer.product)
-    marks = tuple(mark for mark in facts.state.marks if mark.target != f"product:{offer.product}")
+    recent = tuple(line for line in facts.state.recent if line.product not in offer.all_products)
+    targets = {f"product:{name}" for name in offer.all_products}
+    marks = tuple(mark for mark in facts.state.marks if mark.target not in targets)
     return _state(facts, recent=recent, marks=marks)
 
 

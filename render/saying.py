@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from render.eligibility import Situation
 from render.fields import Fields, offer_fields
 from render.money import grouped
@@ -25,7 +27,12 @@ from signals.productfacts import ProductFacts
 
 
 def fields_at(at: Situation, offer: Offer, beside: Sequence[ProductFacts]) -> Fields:
-    """What the offer's creative may bind now. `offer` is as `Situation.offer` gives it, `beside` its products."""
+    """What the offer's creative may bind now. `offer` is as `Situation.offer` gives it, `beside` its products.
+
+    Of several products the first that is shown is the one that `product.*` tells of.
+    """
+    if beside and offer.product not in (None, beside[0].id):
+        offer = replace(offer, product=beside[0].id)
     product = at.facts.products.get(offer.product) if offer.product is not None else None
     fresh, locale = product is not None and at.is_fresh(product), at.facts.locale or at.plan.locale
     known = _counts(at, offer, locale) | tactics(at, offer, product, locale)

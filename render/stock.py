@@ -40,7 +40,27 @@ def is_price_turned(at: Situation, offer: Offer, since_ms: int) -> bool:
     return any(told.on_sale(since_ms) != told.on_sale(at.now_ms) for told in sales)
 
 
-def missing(at: Situation, offer: Offer) -> str | None:
+def unavailable(at: Situation, offer: Offer) -> str | None:
+    """Why there is no product for the person; of several, each that cannot be shown is left out by itself."""
+    if offer.products:
+        sold = at.sold_products(offer)
+        if len(sold) < offer.least_products:
+            return "no product in stock"
+        new = sum(not at.has(product.id, -1) for product in sold)
+        return "already bought" if new < offer.least_products else None
+    if offer.product is None:
+        return None
+    return "already bought" if _owned(at, offer, offer.product) else _missing(at, offer)
+
+
+def _owned(at: Situation, offer: Offer, product: str) -> bool:
+    """Whether the very product was bought: since the send for kinds that sell it again, at any kept time for others."""
+    if offer.kind in ("thank-you", "service"):
+        return False
+    return at.has(product, at.facts.sent_at_ms if offer.kind in ("replacement", "volume") else -1)
+
+
+def _missing(at: Situation, offer: Offer) -> str | None:
     """Why the offer's own product cannot be shown: it is gone, or what the offer needs of it is not there."""
     product = at.product(offer)
     if product is not None and product.gone:

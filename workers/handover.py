@@ -111,6 +111,9 @@ class Handover:
         self.tried.add(item.row.id)
         try:
             reply = self._hand_one(item)
+        except AddressNotTaken as error:
+            self.tried.discard(item.row.id)
+            outcomes.append(Settled(item.row.id, item.row.fence, "failed", error.reply, counted=False))
         except UnknownOutcome as error:
             outcomes.append(self._settled(item, "unknown", NO_ANSWER, error.reply))
         except Unreachable as error:
@@ -143,8 +146,6 @@ class Handover:
 
     @staticmethod
     def _concern(error: DeliveryFailure) -> Concern:
-        if isinstance(error, AddressNotTaken):
-            return Concern.RECIPIENT
         return Concern.US if isinstance(error, SenderRefused) else concern(error.reply)
 
     def _trouble(self, campaign: int, error: DeliveryFailure) -> None:

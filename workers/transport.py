@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from base.errors import PermanentFailure, TemporaryFailure, UnknownOutcome
+from campaigns.deliveries import NO_SMTPUTF8
 from workers.relay import COMMAND_SECONDS, Relay, Unreachable, connect, masked, words
 from workers.replies import is_permanent
 
@@ -24,7 +25,6 @@ ANSWER_SECONDS: Final = 600.0
 MAILS_A_CONNECTION: Final = 1000
 CLOSING: Final = 421
 GO_AHEAD: Final = 354
-NO_SMTPUTF8: Final = "the relay offers no SMTPUTF8, which an address that is not ASCII before its @ needs"
 _DOTS: Final = re.compile(rb"(?m)^\.")
 _END: Final = b".\r\n"
 _LOST: Final = (OSError, smtplib.SMTPException)
@@ -39,7 +39,7 @@ class SenderRefused(TemporaryFailure):
 
 
 class AddressNotTaken(PermanentFailure):
-    """The relay cannot be told this address at all; that says nothing of us, nor whether somebody is there."""
+    """The relay cannot be told this address, so it was asked nothing; that does not say whether somebody is there."""
 
 
 class AddressGone(PermanentFailure):

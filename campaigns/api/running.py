@@ -26,6 +26,7 @@ from campaigns import (
 from campaigns.access import allow
 from campaigns.admin_log import Actor
 from campaigns.api.desk import Done, Id, LongId, Page, api, served
+from campaigns.deliveries import is_our_fault
 from campaigns.models import Plan as PlanRow
 from campaigns.parts import parts
 from campaigns.views.acting import actor
@@ -100,7 +101,10 @@ class AudienceOut(msgspec.Struct, frozen=True):
 
 
 class DeliveryOut(msgspec.Struct, frozen=True):
-    """One row of the ledger; `reply` are the mail server's last words, without addresses."""
+    """One row of the ledger; `reply` are the mail server's last words, without addresses.
+
+    `unsent` says of a failed one that it failed here, before a mail server or gateway was asked to take it.
+    """
 
     id: int
     profile: int
@@ -110,30 +114,40 @@ class DeliveryOut(msgspec.Struct, frozen=True):
     reply: str | None
     holdout: str
     sent_at: str | None
+    unsent: bool
 
 
 class Ledger(msgspec.Struct, frozen=True):
     """A page of the ledger and the count of every state; the states add up to the audience.
 
-    `later` counts mails that bounced (hard, soft), were delayed or complained of after the mail server took them.
+    `unsent` are those of the failed that failed here, before a mail server or gateway was asked to take them. `later`
+    counts mails that bounced (hard, soft), were delayed or complained of after the mail server took them.
     """
 
     account: dict[str, int]
+    unsent: int
     reasons: dict[str, dict[str, int]]
     later: dict[str, int]
     deliveries: list[DeliveryOut]
 
 
 class LedgerPage(Page, frozen=True, forbid_unknown_fields=True):
-    """Which rows: ids after `after`, of one state or all, or of all states but accepted; of one reason or all."""
+    """Which rows: ids after `after`, of one state or all, or of all states but accepted; of one reason or all.
 
-    state: Literal["", "queued", "claimed", "accepted", "deferred", "failed", "skipped", "unknown", "not_sent"] = ""
+    Of the failed also those alone that were refused or given up, or those that failed here (`unsent`).
+    """
+
+    state: Literal[
+        "", "queued", "claimed", "accepted", "deferred", "failed", "skipped", "unknown", "not_sent", "refused", "unsent"
+    ] = ""
     reason: str = ""
 
 
 class SendAgainIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of which reason the failed mails are sent again; null: all."""
+    """Of which reason the failed mails are sent again; null: all. Which of them: all, those that were refused or given
+    up, or those that failed here (`unsent`)."""
 
+    state: Literal["failed", "refused", "unsent"] = "failed"
     reason: str | None = None
 
 
@@ -316,20 +330,21 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
     """Who was sent it, who was not and why."""
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
-        states = accounting.NOT_SENT if query.state == "not_sent" else (query.state,) if query.state else ()
         rows = accounting.listing(
-            session, campaign_id, states=states, reason=query.reason or None, after=query.after, limit=query.limit
+            session, campaign_id, state=query.state, reason=query.reason or None, after=query.after, limit=query.limit
         )
         seen = {"campaign": campaign_id, "rows": len(rows)}
         access_log.record(session, actor(), "ledger", parts().now(), detail=seen)
         return Ledger(
             accounting.account(session, campaign_id),
+            accounting.unsent(session, campaign_id),
             accounting.reasons(session, campaign_id),
             mailreports.counts(session, campaign_id),
             [
                 DeliveryOut(
                     row.id, row.profile_id, row.occurrence, row.state, row.reason, row.reply, row.holdout,
                     row.sent_at.isoformat() if row.sent_at else None,
+                    row.state == "failed" and is_our_fault(row.reason),
                 )
                 for row in rows
             ],
@@ -342,7 +357,8 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
 def send_campaign_again(campaign_id: int, json: SendAgainIn) -> SentAgain:
     """Send it to those whose mail failed, 50,000 at a time, and to nobody whose mail was or may have been taken."""
     with parts().transaction() as session:
-        return SentAgain(settling.send_again(session, campaign_id, parts().now(), actor(), reason=json.reason))
+        sent = settling.send_again(session, campaign_id, parts().now(), actor(), state=json.state, reason=json.reason)
+        return SentAgain(sent)
 
 
 @api.post("/deliveries/<long:delivery_id>/resolve")

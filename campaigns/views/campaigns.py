@@ -136,7 +136,7 @@ def save_audience(campaign_id: int) -> ResponseReturnValue:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
             editions.check(session, row, "campaign", partial(_edition, row, AUDIENCE))
-            _change(session, row, **_audience_content(request.form, row))
+            _change(session, row, **_audience_content(session, request.form, row))
     except (InvalidInput, Conflict) as error:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
@@ -331,7 +331,7 @@ def _audience_form(session: Session, row: Campaign, fault: Fault | None, form: M
     )
 
 
-def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
+def _audience_content(session: Session, form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
     level, guard = form.get("tracking"), form.get("guard")
     content: dict[str, Any] = {
         "send_holdout": forms.share(form, "send_holdout", most=MAX_HOLDOUT),
@@ -352,7 +352,7 @@ def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
     if row.kind == "triggered":
         content["trigger"] = triggerform.read(form, msgspec.convert(row.trigger, Trigger))
     if "keep_rule" not in form:
-        content["audience"] = ruleform.read(form, standing=row.audience)
+        content["audience"] = ruleform.checked(session, form, standing=row.audience)
     return content
 
 

@@ -278,11 +278,8 @@ def _relevant(session: Session, form: Mapping[str, str], kept: dict[str, Any] | 
     """To whom it may be shown, as the rows say; what they cannot say, or do not change, stays as it was written."""
     if "condition-0" not in form:
         return kept
-    rule = ruleform.read(form, "eligibility", kept)
-    if rule == kept:
-        return kept
-    ruleform.check(session, form, "eligibility")
-    return None if rule == EVERYBODY else rule
+    rule = ruleform.checked(session, form, "eligibility", kept)
+    return None if rule == EVERYBODY and rule != kept else rule
 
 
 def _fields(session: Session, form: Mapping[str, str], old: Offer | None) -> dict[str, str | int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -40,7 +40,6 @@ from campaigns import (
     scenarios,
     scores,
     settling,
-    tally,
     timingform,
     transitions,
     waiting,
@@ -48,7 +47,6 @@ from campaigns import (
     wording,
 )
 from campaigns.access import allow
-from campaigns.accounting import NOT_SENT
 from campaigns.admin_log import Actor
 from campaigns.guardreport import guard_report
 from campaigns.models import Campaign, Delivery
@@ -62,8 +60,8 @@ pages = Blueprint("running", __name__, url_prefix="/campaigns")
 LISTED = 50
 TYPED = ("schedule", "timing", "goal", "costs")
 """Buttons of forms that somebody typed in."""
-WITHOUT = "not_sent"
-"""Stands for all states of those who were not sent it."""
+FAILED = ("failed", "refused", "unsent")
+"""Lists of the ledger whose mails can be sent again."""
 
 
 @pages.get("/<int:campaign_id>/audience/count")
@@ -182,11 +180,11 @@ def fair(campaign_id: int) -> ResponseReturnValue:
 @allow("manager", "support")
 def ledger(campaign_id: int) -> ResponseReturnValue:
     """Who was sent it, who was not and why; unknown ones can be settled here."""
-    state, reason = forms.text(request.args, "state") or None, forms.text(request.args, "reason") or None
+    state, reason = _part(request.args)
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         after = forms.position(request.args, "after")
-        rows = accounting.listing(session, row.id, states=_states(state), reason=reason, after=after, limit=LISTED)
+        rows = accounting.listing(session, row.id, state=state, reason=reason, after=after, limit=LISTED)
         access_log.record(session, actor(), "ledger", parts().now(), detail={"campaign": row.id, "rows": len(rows)})
         return render_template(
             "campaigns/ledger.html",
@@ -195,10 +193,10 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
             names=_names(session, rows) if current_user.may("support") else {},
             state=state,
             reason=reason,
-            kinds=tally.counts(session, row.id),
+            kinds=accounting.kinds(session, row.id, state=state),
             account=accounting.account(session, row.id),
-            not_sent=NOT_SENT,
-            may_send_again=row.state in settling.RETRIED and current_user.may("manager"),
+            unsent=accounting.unsent(session, row.id),
+            may_send_again=row.state in settling.RETRIED and state in FAILED and current_user.may("manager"),
             state_words=wording.state_words(row.channel),
             words=wording.reason_words(row.channel),
             ours=deliveries.is_our_fault,
@@ -211,13 +209,11 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
 @allow("manager")
 def export(campaign_id: int) -> ResponseReturnValue:
     """The ledger or a part of it as a file, without names or addresses."""
-    state, reason = forms.text(request.args, "state") or None, forms.text(request.args, "reason") or None
+    state, reason = _part(request.args)
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
         access_log.record(session, actor(), "ledger export", parts().now(), detail={"campaign": campaign_id})
-    response = Response(
-        ledgerfile.lines(parts(), campaign_id, _states(state), reason), content_type="text/csv; charset=utf-8"
-    )
+    response = Response(ledgerfile.lines(parts(), campaign_id, state, reason), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = f"attachment; filename=campaign-{campaign_id}-ledger.csv"
     return response
 
@@ -225,13 +221,14 @@ def export(campaign_id: int) -> ResponseReturnValue:
 @pages.post("/<int:campaign_id>/ledger")
 @allow("manager")
 def send_again(campaign_id: int) -> ResponseReturnValue:
-    """Send it to those whose mail failed, or to those of them with the reason that is listed."""
-    reason = forms.text(request.form, "reason") or None
+    """Send it to those whose mail failed, or to those of them that are listed."""
+    state, reason = _part(request.form)
+    state = state if state in FAILED else FAILED[0]
     with parts().transaction() as session:
-        number = settling.send_again(session, campaign_id, parts().now(), actor(), reason=reason)
+        number = settling.send_again(session, campaign_id, parts().now(), actor(), state=state, reason=reason)
     rest = " Press again for the others." if number == settling.MAX_AGAIN else ""
     flash(f"{count(number, 'mail')} will be sent again.{rest}")
-    return redirect(url_for("running.ledger", campaign_id=campaign_id, state="failed"))
+    return redirect(url_for("running.ledger", campaign_id=campaign_id, state=state))
 
 
 @pages.post("/<int:campaign_id>/ledger/<long:delivery_id>")
@@ -395,6 +392,6 @@ def _names(session: Session, rows: list[Delivery]) -> dict[int, str]:
     return customers.display_names(session, {row.profile_id for row in rows})
 
 
-def _states(state: str | None) -> tuple[str, ...]:
-    """The states that a list of the ledger is about; none: all."""
-    return NOT_SENT if state == WITHOUT else (state,) if state else ()
+def _part(values: Mapping[str, str]) -> tuple[str, str | None]:
+    """The state or part of the ledger ("": all) and the reason that a list of it is about."""
+    return forms.text(values, "state"), forms.text(values, "reason") or None

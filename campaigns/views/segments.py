@@ -57,7 +57,9 @@ def create() -> ResponseReturnValue:
     form, now = request.form, parts().now()
     try:
         with parts().transaction() as session:
-            row = segments.create_segment(session, forms.text(form, "name"), ruleform.read(form), now, actor())
+            row = segments.create_segment(
+                session, forms.text(form, "name"), ruleform.checked(session, form), now, actor()
+            )
             segments.count_in_time(session, row.id, now)
             number = row.id
     except (InvalidInput, Conflict) as error:
@@ -74,11 +76,9 @@ def would_be() -> ResponseReturnValue:
     where: Where = "eligibility" if request.args.get("where") == "eligibility" else "audience"
     try:
         with parts().transaction() as session:
-            rule = ruleform.read(request.args, where)
-            if where == "eligibility":
-                ruleform.check(session, request.args, where)
-                if not rulebook.is_for_audiences(session, rule):
-                    return render_template("segments/would_be.html", at_opens=True)
+            rule = ruleform.checked(session, request.args, where)
+            if where == "eligibility" and not rulebook.is_for_audiences(session, rule):
+                return render_template("segments/would_be.html", at_opens=True)
             people = segments.would_be(session, rule, parts().now())
             uncomputed = scores.uncomputed(session, rulebook.expanded(session, rule))
             everybody = (
@@ -128,7 +128,8 @@ def save(segment_id: int) -> ResponseReturnValue:
         with parts().transaction() as session:
             row = segments.segment(session, segment_id)
             editions.check(session, row, "segment", partial(_edition, row))
-            rule = row.rule if "keep_rule" in form else ruleform.read(form, standing=row.rule)
+            is_kept = "keep_rule" in form
+            rule = row.rule if is_kept else ruleform.checked(session, form, standing=row.rule, of=segment_id)
             segments.update_segment(session, segment_id, forms.text(form, "name"), rule, now, actor())
             segments.count_in_time(session, segment_id, now)
     except (InvalidInput, Conflict) as error:

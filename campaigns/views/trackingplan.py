@@ -22,6 +22,8 @@ from signals.trackingplan import TYPE_WORDS, Definition, Property, PropertyType,
 ROWS: Final = 8
 """Lines for properties on the form beyond those that are there."""
 MOST_ROWS: Final = 100
+PARTS: Final = ("p", "values", "least", "most", "required")
+"""What of a line, before its number, says that something stands in it; its type always does."""
 pages = Blueprint("trackingplan", __name__, url_prefix="/system/tracking-plan")
 
 
@@ -82,7 +84,7 @@ def _definition(form: Mapping[str, str]) -> Definition:
     for row in range(MOST_ROWS):
         name = forms.text(form, f"p{row}")
         if not name:
-            if any(forms.text(form, f"{part}{row}") for part in ("values", "least", "most", "required")):
+            if any(forms.text(form, f"{part}{row}") for part in PARTS[1:]):
                 raise InvalidInput(f"p{row}", "must be named")
             continue
         if name in properties:
@@ -126,13 +128,14 @@ def _page(fault: InvalidInput | None, values: Mapping[str, str]) -> str:
         for row, wanted in rows:
             if fault is None and row.id == chosen:
                 shown = _values(row.name, wanted)
-        used = [int(name[1:]) for name in shown if name[:1] == "p" and name[1:].isdigit() and shown[name]]
+        used = [row for row in range(MOST_ROWS) if any(shown.get(f"{part}{row}") for part in PARTS)]
         return render_template(
             "system/trackingplan.html",
             events=rows,
             waiting=waiting,
             sources=sources(session),
             types=TYPE_WORDS,
+            most=MOST_ROWS,
             lines=range(min(MOST_ROWS, max(used, default=-1) + 1 + ROWS)),
             values=shown,
             fault=fault,

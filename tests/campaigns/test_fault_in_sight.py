@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from campaigns import permissions
+from campaigns import permissions, segments
 from signals.suppression import suppress
-from tests.campaigns.shop import Shop
+from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.test_pages import Form
 from tests.campaigns.web import PASSWORD, Web
 
@@ -145,6 +146,52 @@ def test_rows_bear_the_numbers_that_faults_name_them_by(web: Web, numbers: dict[
         assert page.text.count("Row 2: needs") == 1, f"{path}: once, where it was typed"
 
 
+@pytest.mark.parametrize(
+    ("row", "part", "said"),
+    [
+        ({"condition": "trait", "name": "email_sha", "comparison": ">=", "value": "3"}, "comparison", "kept sealed"),
+        ({"condition": "bought", "category": "gone", "comparison": ">=", "value": "1"}, "category", "no category"),
+        ({"condition": "in-999"}, "condition", "names the segment 999, which there is not"),
+    ],
+)
+def test_a_row_that_cannot_be_asked_any_more_is_marked_wherever_rows_are(
+    web: Web, numbers: dict[str, int], row: dict[str, str], part: str, said: str
+) -> None:
+    desk, shop = web.desk("manager"), web.shop
+    typed = {"condition-0": "orders", "comparison-0": ">=", "value-0": "1"}
+    typed |= {f"{name}-1": value for name, value in row.items()}
+    with shop.sessions.begin() as session:
+        rule = {"field": "orders.count", "op": ">=", "value": 2}
+        segment = segments.create_segment(session, "Standing", rule, shop.now, MANAGER).id
+    campaign = shop.campaign(published=False)
+    for path in ("/segments/new", f"/segments/{segment}", f"/campaigns/{campaign}/audience"):
+        page = desk.post(path, **(Form(desk.get(path).text).fields | {"name": "Many"} | typed))
+        assert page.status_code == 400, path
+        at = page.text.partition('<legend class="visually-hidden">Row 2</legend>')[2].partition("</fieldset>")[0]
+        assert re.search(rf'aria-invalid="true" aria-describedby="rule-fault" autofocus name="{part}-1"', at), path
+        assert "Row 2: " in at, path
+        assert said in at, path
+        assert "alert-danger" not in page.text, path
+        again = Form(page.text).fields
+        assert {name: again.get(name) for name in typed} == typed, f"{path}: what was typed stays until it is changed"
+    counted = desk.get(f"/segments/would-be?{urlencode(typed)}").text
+    assert "Not complete yet. Row 2: " in counted
+    assert said in counted
+
+
+def test_a_row_that_leads_back_to_its_own_segment_is_marked(web: Web, shop: Shop) -> None:
+    desk = web.desk("manager")
+    with shop.sessions.begin() as session:
+        rule = {"field": "orders.count", "op": ">=", "value": 2}
+        inner = segments.create_segment(session, "Inner", rule, shop.now, MANAGER).id
+        outer = segments.create_segment(session, "Outer", {"segment": inner}, shop.now, MANAGER).id
+    form = Form(desk.get(f"/segments/{inner}").text).fields | {"condition-1": f"out-{outer}"}
+    page = desk.post(f"/segments/{inner}", **form)
+    assert page.status_code == 400
+    assert re.search(r'aria-invalid="true" aria-describedby="rule-fault" autofocus name="condition-1"', page.text)
+    assert "Row 2: the segment Inner contains itself" in page.text
+
+
 def test_it_says_how_many_rows_are_the_most_once_all_are_filled(visit: Any) -> None:
     page = visit("/segments/new")
     full = page.locator(".rules-full")
@@ -178,6 +225,38 @@ def test_a_reason_that_is_missing_is_marked_in_the_form_that_asks_for_it(web: We
         assert not re.search(r"alert-danger|\bWhy: ", page.text), f"{at}: said once, under the name that it has there"
 
 
+def test_a_line_of_the_tracking_plan_that_holds_something_or_is_at_fault_is_in_sight(visit: Any) -> None:
+    page = visit("/system/tracking-plan/")
+    more = page.locator(".lines-full")
+    page.fill("[name=name]", "Fitting Booked")
+    for line in range(8):
+        assert not more.is_visible(), line
+        page.fill(f"[name=p{line}]", f"part{line}")
+    assert "more lines come once it is saved" in more.inner_text()
+    for line, (name, typed) in enumerate((("most", "5"), ("least", "1"), ("values", "red"))):
+        page.fill(f"[name={name}{line + 2}]", typed)
+    page.check("[name=required6]")
+    page.select_option("[name=type7]", "whole")
+    for line in (7, 6, 5, 4, 3, 2, 1):
+        page.fill(f"[name=p{line}]", "")
+        assert page.locator(f"[name=p{line}]").is_visible(), f"{line}: it is written in"
+    page.locator("[name=p0]").focus()
+    seen = [page.locator(f"[name=p{line}]").is_visible() for line in range(8)]
+    assert seen == [True, True, True, True, True, False, True, True], "line 6 alone is empty behind an empty one"
+    page.click("text=Plan it")
+    expect(page.locator("[name=p2]")).to_be_focused()
+    expect(page.locator("[name=p2]")).to_have_attribute("aria-invalid", "true")
+    for line in (2, 3, 4, 6):
+        expect(page.locator(f"[name=p{line}]")).to_be_visible()
+
+
+def test_the_last_line_of_the_tracking_plan_comes_back_at_fault_where_those_before_it_were_emptied(web: Web) -> None:
+    desk = web.desk("admin")
+    page = desk.post("/system/tracking-plan/", name="Fitting Booked", least15="5")
+    assert page.status_code == 400
+    assert re.search(r'<input class="form-control is-invalid"[^>]* autofocus name="p15"', page.text)
+
+
 CUT_OFF: Final = """box => {
     const pen = document.createElement("canvas").getContext("2d"), cut = [];
     for (const option of box.options) {
@@ -190,6 +269,35 @@ CUT_OFF: Final = """box => {
     return cut;
 }"""
 """The options of a select that are longer than it, when they are chosen."""
+
+
+HIDDEN_PART: Final = """box => {
+    const pen = document.createElement("canvas").getContext("2d"), looks = getComputedStyle(box);
+    pen.font = `${looks.fontWeight} ${looks.fontSize} ${looks.fontFamily}`;
+    const room = box.clientWidth - parseFloat(looks.paddingLeft) - parseFloat(looks.paddingRight);
+    return Math.max(0, pen.measureText(box.value).width - room);
+}"""
+"""How much of what is typed in a field, in pixels, is not in sight."""
+
+
+@pytest.mark.parametrize(("field", "typed"), [("days", "40000"), ("value", "abcd")])
+def test_what_was_typed_is_in_sight_beside_the_mark_of_its_fault(
+    visit: Any, shop: Shop, field: str, typed: str
+) -> None:
+    shop.intake.categories.learn(["Shoes"], create=True)
+    page = visit("/segments/new")
+    page.fill("[name=name]", "Many")
+    page.select_option("[name=condition-0]", "bought_within")
+    page.select_option("[name=category-0]", "shoes")
+    for name, told in ({"days": "30", "value": "1"} | {field: typed}).items():
+        page.fill(f"[name={name}-0]", told)
+    page.click("button.btn-primary >> visible=true")
+    at_fault = page.locator(f"[name={field}-0][aria-invalid]")
+    expect(at_fault).to_be_focused()
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert at_fault.evaluate(HIDDEN_PART) == 0, width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_no_condition_of_a_row_is_cut_off(visit: Any, numbers: dict[str, int]) -> None:

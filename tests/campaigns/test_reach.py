@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from campaigns.conditions import Conditions
 from campaigns.reach import Variant, variants, words
 from campaigns.views.matrix import when
 from render.decide import decide
@@ -267,6 +268,17 @@ def test_it_tells_of_many_offers_that_share_places_beside_many_that_share_none()
     ]
     hero, strip = tuple(range(1, 17)), tuple(range(17, 33))
     assert never(of_places([("model", hero), ("model", strip), ("model", strip)], *made)) == {}
+
+
+def test_no_single_product_stands_for_an_offer_of_several() -> None:
+    grid = shop.offer(
+        1, "thank-you", product="tights-1", products=("socks",), needs_stock=True, name="Attire", priority=1
+    )
+    plan = of_offers(grid, shop.offer(2, "thank-you", requires_consent=("profiling",)))
+    found = told(plan)
+    when = {number: [words(plan, *fact) for fact in found[number].when] for number in (1, 2)}
+    assert when == {1: [], 2: ["while Attire has no product to show"]}
+    assert {"tights-1" in str(variable) for variable in Conditions(plan, Live(plan="p"), NOON_MS).values} == {False}
 
 
 def test_it_says_when_it_could_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:

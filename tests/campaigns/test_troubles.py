@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from datetime import timedelta
 
@@ -13,7 +14,8 @@ from campaigns import audience, deliveries, leftaside, segments, transitions, tr
 from campaigns.deliveries import RELAY_AWAY
 from campaigns.models import Campaign, Delivery
 from campaigns.troubles import PATIENCE
-from tests.campaigns.shop import MANAGER
+from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.test_pages import Form
 from tests.campaigns.web import Web
 
 WORDS = "550 5.7.1 we do not relay <b>you</b>"
@@ -23,8 +25,12 @@ SHOWN = "550 5.7.1 we do not relay &lt;b&gt;you&lt;/b&gt;"
 @pytest.fixture
 def campaign(web: Web) -> int:
     """A campaign that is sending, and its two mails are put off."""
-    shop = web.shop
-    shop.people("ann", "bob")
+    return put_off(web.shop, "ann", "bob")
+
+
+def put_off(shop: Shop, *names: str) -> int:
+    """A campaign to these people that is sending, all of whose mails are put off."""
+    shop.people(*names)
     number = shop.campaign()
     shop.schedule(number)
     with shop.sessions.begin() as session:
@@ -96,6 +102,51 @@ def test_what_failed_here_is_said_to_be_not_sent_and_not_refused_wherever_it_is_
     assert (
         "Refused by the mail server: refused</span>" in manager.get(f"/campaigns/{campaign}/ledger?state=failed").text
     )
+
+
+def test_each_number_of_failed_mails_leads_to_exactly_its_rows_and_sends_those_again(web: Web) -> None:
+    shop, manager, program = web.shop, web.desk("manager"), web.program("manager")
+    reasons = {
+        "ann": "refused", "bob": deliveries.ADDRESS_DAMAGED, "cleo": f"{deliveries.NOT_BUILT}: TypeError",
+        "dora": "gave up after 8 tries", "emil": deliveries.UNSIGNABLE,
+    }  # fmt: skip
+    unsent, campaign = {"bob", "cleo", "emil"}, put_off(shop, *reasons)
+    failed = update(Delivery).values(state="failed", reply=None, not_before=None, settled_at=shop.now)
+    with shop.sessions.begin() as session:
+        for name, reason in reasons.items():
+            session.execute(failed.where(Delivery.profile_id == shop.profile(name)).values(reason=reason))
+        session.get_one(Campaign, campaign).state = "finished"
+
+    def listed(part: str) -> tuple[int, list[str], str]:
+        """What the progress says of a part, the people whom its link lists, and what its button would do."""
+        found = re.search(rf'href="([^"]*state={part})">[^<]*</a></dt><dd[^>]*>(\d+)', progress)
+        assert found, part
+        page = manager.get(found[1]).text
+        assert f'nav-link active" href="{found[1]}' in page
+        people = [int(number) for number in re.findall(r'data-label="Customer">Customer (\d+)', page)]
+        (button,) = re.findall(r"Send to [^<]* again", page)
+        return int(found[2]), sorted(known[profile] for profile in people), button
+
+    known = {shop.profile(name): name for name in reasons}
+    progress = manager.get(f"/campaigns/{campaign}/progress").text
+    assert listed("refused") == (2, ["ann", "dora"], "Send to these 2 again")
+    assert listed("unsent") == (3, sorted(unsent), "Send to these 3 again")
+    for part, there in (("refused", {"ann", "dora"}), ("unsent", unsent), ("failed", set(reasons))):
+        told = program.told("GET", f"/campaigns/{campaign}/deliveries?state={part}")
+        assert {known[one["profile"]] for one in told["deliveries"]} == there, part
+        assert (told["account"]["failed"], told["unsent"]) == (5, 3)
+        lines = csv.DictReader(manager.get(f"/campaigns/{campaign}/ledger.csv?state={part}").text.splitlines())
+        mine = [(known[int(line["profile"])], line["unsent"]) for line in lines]
+        assert dict(mine) == {name: "true" if name in unsent else "false" for name in there}, part
+        assert [one["unsent"] for one in told["deliveries"]] == [answer == "true" for _, answer in mine]
+
+    page = manager.get(f"/campaigns/{campaign}/ledger?state=unsent").text
+    assert manager.post(f"/campaigns/{campaign}/ledger", **Form(page).fields).status_code == 302
+    assert {known[one.profile_id]: one.state for one in shop.ledger(campaign)} == {
+        name: "queued" if name in unsent else "failed" for name in reasons
+    }
+    assert program.told("POST", f"/campaigns/{campaign}/send-again", {"state": "unsent"})["mails"] == 0
+    assert program.told("POST", f"/campaigns/{campaign}/send-again", {"state": "refused"})["mails"] == 2
 
 
 def test_it_says_how_many_mails_wait_for_a_sender_that_stopped_and_until_when(web: Web, campaign: int) -> None:

@@ -92,3 +92,39 @@ def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
     assert "Graz" not in str(body_of(json.dumps(deep), whole=False))
     assert body_of("{broken", whole=False) is None
     assert body_of("{broken", whole=True) == "{broken"
+
+
+def test_it_hides_the_names_of_people_who_are_numbered_or_called_by_what_they_are_to_an_order() -> None:
+    for one in (
+        "passenger_1_name", "guest2_name", "customer_name_2", "firstName2", "recipient1", "passenger1FirstName",
+        "customers_2", "recipient_2_details", "ship_to_name", "bill_to_name", "shipToName", "billTo", "ship_to",
+        "consignee", "addressee_name", "delivery_name", "invoice_name", "account_holder", "accountHolderName",
+        "holder_name", "name_on_card", "reviewer_name", "sender_name", "spouse", "mother_name", "son_name",
+        "payment_method_full_name", "personFileFullName", "user_file_display_name", "delivery_details", "billing_line1",
+        "surname_2", "tax_id_2",
+    ):  # fmt: skip
+        assert veiled({one: "Jane Doe"}) == {one: "•••"}, one
+        assert "Jane" not in str(veiled({one: ["Jane Doe"]})), one
+    for one in (
+        "passenger_1", "guest2", "shipTo", "billTo", "bill_to_2", "consignee", "accountHolder", "sender", "spouse1",
+        "delivery", "invoice", "delivery_details",
+    ):  # fmt: skip
+        assert veiled({one: {"name": "Jane Doe"}}) == {one: {"name": "•••"}}, one
+        assert "Jane" not in str(veiled({one: [{"name": "Jane Doe"}]})), one
+    assert veiled({"passengers": {"1": {"name": "Jane Doe"}}}) == {"passengers": {"1": {"name": "•••"}}}
+    assert "Jane" not in str(
+        veiled({"payment_method": {"full_name": "Jane Doe"}, "customer_file": {"fullName": "Jane"}})
+    )
+    assert veiled({"product": {"seller": {"full_name": "Jane Doe"}}}) == {"product": {"seller": {"full_name": "•••"}}}
+
+
+def test_it_shows_what_names_nobody() -> None:
+    plain: dict[str, Any] = {
+        "billing_data": ["4.90"], "shipping_records": ["DHL Express"], "product": {"full_name": "Runner"},
+        "products": [{"displayName": "Runner", "familyName": "Runners"}], "line_item": {"full_name": "Runner"},
+        "product_full_name": "Runner", "product_2_full_name": "Runner", "option1_name": "Red", "option2": "43",
+        "level_3_name": "Shoes", "mp3": "Song", "placeholder": "Your size", "season": "Summer", "invoice": "R-17",
+        "delivery": "4.90", "shipping": "4.90", "billing_info": "4.90", "h1": "Shoes", "recipient_2_count": 3,
+        "shipping_method": {"display_name": "DHL"}, "guests2": 2,
+    }  # fmt: skip
+    assert veiled(plain) == plain

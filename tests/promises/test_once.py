@@ -59,7 +59,7 @@ def check(world: World, story: Story) -> dict[str, int]:
         if row.state == "accepted":
             assert ids[row.value] == row.message_id
     with world.sessions.begin() as session:
-        listed = accounting.listing(session, story.campaign, states=["unknown"], limit=500)
+        listed = accounting.listing(session, story.campaign, state="unknown", limit=500)
     assert sorted(row.id for row in listed) == sorted(row.id for row in rows if row.state == "unknown")
     return dict(states)
 

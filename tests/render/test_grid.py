@@ -34,6 +34,8 @@ from render.decision import Decision
 from render.draw import compose
 from render.faults import validate
 from render.plan import Plan
+from render.reasons import WHY
+from render.record import DecisionRecord
 from render.starting import BY_NAME
 from render.validity import check
 from signals.productfacts import ProductFacts
@@ -82,6 +84,54 @@ def test_it_shows_what_is_in_stock_and_not_bought_yet_in_the_offers_order() -> N
         assert decided(offering(), shirt, known=state([unwanted])).slots[0].products == (
             "tights-1", "socks", "cap", "jacket",
         )  # fmt: skip
+
+
+def fate(decision: Decision | DecisionRecord) -> tuple[str | None, str | None]:
+    """What removed the offer of several products, and by which rule."""
+    (one,) = [one for one in decision.slots[0].candidates if one.offer == TIGHTS]
+    return one.removed_by, one.rule
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_it_leaves_out_the_one_product_that_cannot_be_shown_whichever_of_them_it_is(number: int) -> None:
+    name, made = NAMES[number], offering(needs_stock=True, shows_price=True)
+    rest = tuple(one for one in NAMES if one != name)[:4]
+    for known_state in (
+        state([bought(ATTIRE, NOON - timedelta(days=40), product=name)]), state([said("already_own", name)]),
+        state([said("not_for_me", name)]), state([said("not_for_me", category=CAMERA)]),
+    ):  # fmt: skip
+        stocked = known(**{name: replace(known()[name], category=CAMERA)})
+        slot = decided(made, stocked, known=known_state).slots[0]
+        assert (slot.offer, slot.products) == (TIGHTS, rest)
+        assert slot.fields["product.name"] == stocked[rest[0]].title, "what it tells of is shown"
+        assert slot.fields["product.price_cents"] == stocked[rest[0]].price_cents
+    old = NOON - timedelta(days=9)
+    for facts_of in (product(0, name=name), product(name=name, fed=old), replace(product(name=name), gone=True)):
+        slot = decided(made, known(**{name: facts_of})).slots[0]
+        assert (slot.offer, slot.products) == (TIGHTS, rest)
+    lacking = {one: told for one, told in known().items() if one != name}
+    decision = decided(made, lacking)
+    assert (decision.slots[0].products, decision.lost) == (rest, (f"product:{name}",))
+
+
+@pytest.mark.feature("SU-04")
+def test_it_removes_an_offer_of_several_once_none_is_left_and_says_what_for() -> None:
+    three, bundle = offering(names=NAMES[:3]), offering("bundle", NAMES[:3])
+    had = [bought(ATTIRE, NOON - timedelta(days=40), order=name, product=name) for name in NAMES[:3]]
+    unwanted = [said("not_for_me", name) for name in NAMES[:3]]
+    sold_out = known(shirt=product(0, name="shirt"))
+    for made, products, story, cause, words in (
+        (three, known(), had, ("relevant", "already bought"), "already has each of its products that was in stock"),
+        (three, known(), unwanted, ("beneficial", "not for me"), "or each of its products that was left, is not for"),
+        (three, known(), [had[0], *unwanted[1:]], ("beneficial", "not for me"), "each of its products that was left"),
+        (three, sold_out, [had[0], had[2]], ("relevant", "already bought"), "each of its products that was in stock"),
+        (bundle, known(), had[1:2], ("relevant", "already bought"), "already has a part of its bundle"),
+        (bundle, known(), unwanted[:1], ("beneficial", "not for me"), "a part of its bundle is not for them"),
+        (bundle, sold_out, [], ("relevant", "no product in stock"), "a part of its bundle was not in stock"),
+    ):
+        decision = decided(made, products, known=state(story))
+        assert fate(decision) == cause, story
+        assert words in WHY[cause[1]](made.offer_by_id[TIGHTS], made), story
 
 
 def test_it_removes_an_offer_none_of_whose_products_can_be_shown() -> None:
@@ -136,9 +186,8 @@ def test_it_withdraws_a_bundle_once_a_part_is_owned_or_sold_out(client: FlaskCli
         17997,
         16996,
     )
-    for withdrawn in (lacking, owning):
-        (removed,) = [one for one in withdrawn.slots[0].candidates if one.offer == TIGHTS]
-        assert (removed.removed_by, removed.rule) == ("relevant", "no product in stock")
+    assert fate(lacking) == ("relevant", "no product in stock")
+    assert fate(owning) == ("relevant", "already bought")
 
 
 @pytest.mark.feature("CM-42")
@@ -174,6 +223,20 @@ def test_it_draws_anew_when_a_product_of_the_grid_sells_out_within_the_hold(clie
     assert second != first
     assert [decision.slots[0].product for decision in mail.decisions()] == ["tights-1", "tights-1"]
     assert mail.lane().chosen[0].products == ("tights-1", "shirt", "cap", "jacket")
+
+
+def test_a_click_leads_on_until_all_that_was_shown_is_sold_out(client: FlaskClient, mail: Mail) -> None:
+    for facts_of in known().values():
+        mail.stock(facts_of)
+    mail.publish(offering(needs_stock=True))
+    client.get(mail.url(), headers=browser())
+    mail.stock(product(0))
+    assert client.get(mail.click(), headers=browser()).status_code == 302
+    client.get(mail.url(), headers=browser())
+    assert mail.lane().chosen[0].products == ("shirt", "socks", "cap", "jacket")
+    for name in NAMES:
+        mail.stock(product(0, name=name))
+    assert "out of stock" in client.get(mail.click(), headers=browser()).text
 
 
 def fields_of(count: int, long: bool = False) -> dict[str, str | int]:

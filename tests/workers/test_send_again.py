@@ -119,7 +119,7 @@ def test_it_sends_again_of_one_reason_and_never_what_was_or_may_have_been_taken(
     ids = [row.id for row in shop.ledger(campaign)]
     sender.send(ids)
     with shop.sessions.begin() as session:
-        other = accounting.listing(session, campaign, states=["failed"])[0]
+        other = accounting.listing(session, campaign, state="failed")[0]
         other.reason = "gave up after 8 tries"
     with shop.sessions.begin() as session:
         assert settling.send_again(session, campaign, shop.now, MANAGER, reason="refused") == 1

@@ -20,17 +20,19 @@ from base.queues import QueueName
 from base.tokens import Purpose, TokenKeys
 from campaigns import accounting, deliveries, sentfacts, settling, sweeping, transitions
 from campaigns.compose import Built, Composer
+from campaigns.deliveries import NO_SMTPUTF8
 from campaigns.models import Campaign, SentFacts
+from campaigns.sendlimits import Pace
 from campaigns.transitions import send_test
 from signals.state import decode
 from signals.suppression import BOUNCED, Suppression
 from tests.campaigns.shop import MANAGER, MESSAGE, Shop
 from tests.workers.relay import Relay
+from tests.workers.test_send_limits import limit
 from workers import jobs
 from workers.handover import FIRST_DELAY, MAX_TRIES
 from workers.schedule import Scheduler
 from workers.sending import Sender
-from workers.transport import NO_SMTPUTF8
 
 
 def account(shop: Shop, campaign: int, occurrence: int | None = None) -> dict[str, int]:
@@ -67,6 +69,7 @@ def test_it_fails_who_cannot_be_told_to_the_relay_with_that_reason_and_mails_the
     shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
 ) -> None:
     names = [f"p{number}" for number in range(12)]
+    limit(shop, everything=Pace(per_day=26))
     relay.stop()
     relay.offers_smtputf8 = False
     relay.start()
@@ -76,11 +79,17 @@ def test_it_fails_who_cannot_be_told_to_the_relay_with_that_reason_and_mails_the
         shop.send({"type": "identify", "userId": name, "traits": told}, shop.consent(name, True))
     assert sender.send(due(shop, scheduler, shop.campaign())).states == {"accepted": 1, "failed": 12}
     failed = [row for row in shop.ledger(1) if row.state == "failed"]
-    assert {(row.reason, row.reply) for row in failed} == {("refused", NO_SMTPUTF8)}
+    assert {(row.reason, row.reply, row.attempts) for row in failed} == {(NO_SMTPUTF8, None, 0)}
     assert all(content.isascii() for _, content in relay.mails), "no relay may refuse a mail for its bytes"
     with shop.sessions.begin() as session:
         assert session.scalars(select(Suppression)).all() == []
         assert session.get_one(Campaign, 1).trouble is None
+        assert accounting.unsent(session, 1) == 12, "no server was asked"
+    more = [f"q{number}" for number in range(12)]
+    shop.people(*more)
+    assert sender.send(due(shop, scheduler, shop.campaign())).states == {"accepted": 13, "failed": 12}, (
+        "of the 26 that may leave in a day one had, so there is room for 25"
+    )
 
 
 def test_it_sends_everybody_one_mail_and_finishes(
@@ -161,7 +170,7 @@ def test_it_tells_permanent_temporary_and_unknown_apart(
     with shop.sessions.begin() as session:
         dead = session.scalars(select(Suppression)).all()
         assert [(row.address_hash, row.reason) for row in dead] == [(rows["gone"].address_hash, BOUNCED)]
-        listed = accounting.listing(session, campaign, states=["unknown"])
+        listed = accounting.listing(session, campaign, state="unknown")
         assert [row.id for row in listed] == [rows["lost"].id]
     # Nobody sends an unknown one again by itself, however often the loop goes round.
     shop.clock.advance(timedelta(days=1))

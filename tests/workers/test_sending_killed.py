@@ -153,7 +153,7 @@ def test_it_survives_a_kill_at_every_statement(
         after = relay.received()
         with shop.sessions.begin() as session:
             rows = rows_of(session, campaign, number)
-            listed = accounting.listing(session, campaign, occurrence=number, states=["unknown"])
+            listed = accounting.listing(session, campaign, occurrence=number, state="unknown")
         assert [row.id for row in listed] == sorted(row.id for row in rows if row.state == "unknown")
         assert len(rows) == len(PEOPLE)
         for row in rows:

@@ -46,7 +46,7 @@ def test_it_keeps_the_counts_of_the_rows_through_every_move(
     assert kept(shop, campaign)[("claimed", "")] == 10
     with shop.sessions.begin() as session:
         deliveries.release(session, rows[:5])
-        lost = next(row.id for row in accounting.listing(session, campaign, states=["unknown"]))
+        lost = next(row.id for row in accounting.listing(session, campaign, state="unknown"))
         settling.resolve(session, lost, "failed", shop.now, MANAGER)
         tally.fold(session)
     shop.clock.advance(timedelta(hours=1))
