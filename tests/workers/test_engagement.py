@@ -17,6 +17,7 @@ from campaigns.population import matching
 from campaigns.triggers import due
 from signals import stream
 from signals.joining import join
+from signals.publishing import ANYBODY
 from signals.rebuild import rebuild
 from signals.sources import INTERNAL, sender_by_name
 from signals.state import ProfileState, decode
@@ -96,7 +97,7 @@ def test_clicks_and_opens_count_in_the_state_once_each(opens: Opens) -> None:
         assert list(session.scalars(matching(session, CLICKED_ONCE, opens.shop.now))) == [ann]
     held = state(opens, ann)
     opens.shop.store.delete(keys.state(ann))
-    rebuild(opens.shop.intake, opens.shop.now)
+    rebuild(opens.shop.intake, opens.shop.now, whole=ANYBODY)
     assert state(opens, ann) == held
 
 
