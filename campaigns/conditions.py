@@ -10,22 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from msgspec import UNSET
 
+from render.arbitration import Fatigue
 from render.eligibility import MACHINE_DAYS
 from render.facts import DAY_MS
 from render.guard import CROSS_KINDS
 from render.plan import LAYERS, SALES_KINDS, Live, Offer, Plan
-from signals.rules import COMPARE, All, Always, InSegment, Node, Not, Some, Test, parse, sort_of
+from signals.contents import REFUSABLE
+from signals.fold import fold_all
+from signals.readings import RuleFacts
+from signals.rules import COMPARE, All, Always, InSegment, Node, Not, Rule, Some, Test, parse, sort_of
 
 Variable = tuple[Hashable, ...]
+Key = int | str
+"""What a formula is of: an offer by its number, or one of the names below."""
 Assignment = Mapping[Variable, Any]
 COMPLAINT: Final[Variable] = ("complaint",)
 LANE: Final[Variable] = ("lane",)
 TIME: Final[Variable] = ("time",)
 YES_NO: Final = (False, True)
+GIVEN: Final = (True, None, False)
+TROUBLED: Final = "troubled"
+"""Service goes first, as `render.eligibility.Situation.is_troubled` says."""
+DECIDED: Final = "decided"
+"""The person may be decided on at all, as `render.permission.refused` says."""
+MACHINE: Final = "machine"
+HUMAN: Final = "human"
+"""Whether a machine fetches, for whom nothing is drawn, or perhaps a person."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +101,29 @@ class Conditions:
             LANE: ["live", "undecided", "machine"],
             COMPLAINT: list(YES_NO),
         }
+        self._nobody = RuleFacts(fold_all([]), datetime.fromtimestamp(now_ms / 1000, UTC))
         self._suppressed = self._suppression()
-        self.troubled = Group((Atom(COMPLAINT, bool), self._suppressed), some=True)
-        """Whether service goes first, as `render.eligibility.Situation.is_troubled` says."""
-        self.of = {offer.id: Group(tuple(self._parts(offer))) for offer in plan.offers}
+        self.of: dict[Key, Formula] = {offer.id: Group(tuple(self._parts(offer))) for offer in plan.offers}
+        self.of |= {
+            TROUBLED: Group((Atom(COMPLAINT, bool), self._suppressed), some=True),
+            DECIDED: Group(tuple(self._permissions())),
+            MACHINE: Atom(LANE, lambda lane: lane == "machine"),
+            HUMAN: Atom(LANE, lambda lane: lane != "machine"),
+        }
+
+    def _permissions(self) -> Iterator[Formula]:
+        """What must not be refused, or must be given, of what some offer asks for."""
+        for variable in [variable for variable in self.values if variable[0] == "consent"]:
+            if variable[1] in self._plan.needs_consent:
+                yield Atom(variable, lambda given: given is True)
+            elif variable[1] in (*REFUSABLE, self._plan.channel):
+                yield Atom(variable, lambda given: given is not False)
 
     def _suppression(self) -> Formula:
         rule = self._plan.suppress
         if rule is UNSET:
             return NEVER
-        return self._rule(self._read(rule), None)
+        return self._rule(self._read(rule).root, None)
 
     def _parts(self, offer: Offer) -> Iterator[Formula]:
         if offer.id in self._live.withdrawn or self._live.state != "live":
@@ -117,15 +145,21 @@ class Conditions:
             yield self._no(("unwanted", "category", offer.category))
         if offer.cap_total == 0:
             yield NEVER
+        if offer.is_limited and self._plan.tracking == "anonymous":
+            yield NEVER
         if offer.is_capped or offer.no_repeat_days is not None:
             yield self._no(("used up", offer.id))
+        yield from (self._no(resting(offer, rest)) for rest in offer.fatigue)
         for layer in LAYERS:
             rule = offer.rules.of(layer)
             if rule is not None:
-                yield self._rule(self._read(rule), offer)
+                read = self._read(rule)
+                yield self._rule(read.root, offer)
+                if not read.categories.isdisjoint(self._plan.sensitive):
+                    yield self._rule(read.root, offer, is_plain=True)
 
-    def _read(self, rule: object) -> Node:
-        return parse(rule, self._plan.categories, where="eligibility", published=True).root
+    def _read(self, rule: object) -> Rule:
+        return parse(rule, self._plan.categories, where="eligibility", published=True)
 
     def _legal(self, offer: Offer) -> Iterator[Formula]:
         if offer.starts_ms is not None:
@@ -135,7 +169,7 @@ class Conditions:
             lasting = Atom(TIME, lambda at: (offer.ends_ms or 0) - at >= MACHINE_DAYS * DAY_MS)
             yield Group((Atom(LANE, lambda lane: lane != "machine"), lasting), some=True)
         for purpose in offer.requires_consent:
-            yield self._is(("consent", purpose), (True, None))
+            yield self._is(("consent", purpose), GIVEN)
         if (
             offer.is_capped
             or offer.clock_bound
@@ -164,16 +198,20 @@ class Conditions:
         if offer.needs_stock:
             yield self._is(("stock", offer.product), (True, False))
 
-    def _rule(self, node: Node, offer: Offer | None) -> Formula:
+    def _rule(self, node: Node, offer: Offer | None, is_plain: bool = False) -> Formula:
+        """A rule; `is_plain`: as without the signals of sensitive categories, which may suppress and not select."""
         match node:
             case Always(holds):
                 return Group((), some=not holds)
             case InSegment(number):
                 return self._yes(("segment", number))
             case All(parts) | Some(parts):
-                return Group(tuple(self._rule(part, offer) for part in parts), some=isinstance(node, Some))
+                made = tuple(self._rule(part, offer, is_plain) for part in parts)
+                return Group(made, some=isinstance(node, Some))
             case Not(part):
-                return Group((self._rule(part, offer),), negated=True)
+                return Group((self._rule(part, offer, is_plain),), negated=True)
+            case Test(feature, params) if is_plain and params.category in self._plan.sensitive:
+                return Group((), some=not _compared(node, feature.read(self._nobody, params)))
             case Test():
                 return self._test(node, offer)
             case _:
@@ -189,7 +227,7 @@ class Conditions:
         if name == "open.undecided":
             return Atom(LANE, lambda lane: _compared(test, lane == "undecided"))
         if name.startswith("consent."):
-            return self._is(("consent", name.partition(".")[2]), (True, None), lambda given: _compared(test, given))
+            return self._is(("consent", name.partition(".")[2]), GIVEN, lambda given: _compared(test, given))
         of_product = offer.product if offer is not None and name.startswith("product.") else None
         variable = ("feature", name, test.params.category, test.params.within_days, test.params.name, of_product)
         values = self.values.setdefault(variable, [None])
@@ -205,6 +243,13 @@ class Conditions:
     def _is(self, variable: Variable, values: tuple[Any, ...], holds: Callable[[Any], bool] = bool) -> Atom:
         self.values.setdefault(variable, list(values))
         return Atom(variable, holds)
+
+
+def resting(offer: Offer, rest: Fatigue) -> Variable:
+    """The variable of a rest: of the offer, or of those of its group that rest after the same."""
+    if rest.of == "offer":
+        return "resting", offer.id
+    return "group resting", offer.group, rest.after, rest.times, rest.within_days, rest.off_days
 
 
 def _turns(plan: Plan) -> Iterator[int]:

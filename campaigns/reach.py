@@ -1,23 +1,31 @@
 """Which offers each place can ever show, and why the others cannot: what a manager checks before a send.
 
-For each candidate of each place a situation is looked for in which the decision gives it that place. Where there is
-one, it is told in words; where there is none, the reason: withdrawn, over, contradictory, or always behind another.
+For each candidate of each place a situation is looked for in which the decision gives it that place, with a model or
+without, in any arm. Where there is one, it is told in words. *Never* is told where none can be, whatever was shown
+before and whatever is drawn; with the reason: withdrawn, over, contradictory, or always behind another. All else is not
+told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, Final
 
-from campaigns.conditions import Assignment, Conditions, Formula, Group, Variable, open_variable, truth
-from render.plan import Live, Offer, Plan, Slot
+from campaigns.conditions import DECIDED, HUMAN, LANE, MACHINE, TIME, TROUBLED, Conditions, Key, Variable
+from campaigns.outlook import Outlook
+from campaigns.situations import Situation, Situations, Steps, Truths
+from campaigns.turns import Pair, TooMany, Turns, kept, ways
+from render.plan import Live, Offer, Plan
 from signals.rulewords import phrase
 
 MAX_STEPS: Final = 5_000
-"""Situations looked at for one candidate; a plan that needs more is told as not decided."""
+"""Situations looked at for one candidate at a time; one that needs more is told as not decided."""
+PAGE_STEPS: Final = 100_000
+"""Situations looked at for all candidates, who have equal parts of them."""
+CONTRADICTORY: Final = "its conditions contradict each other"
+IN_NO_ARM: Final = "no version of the campaign has it here"
 
 
 @dataclass(frozen=True)
@@ -34,233 +42,287 @@ class Variant:
 
 def variants(plan: Plan, live: Live, now_ms: int) -> list[Variant]:
     """Every candidate and default of every place, in the plan's order. Pure; `now_ms` is Unix ms."""
-    search = _Search(plan, Conditions(plan, live, now_ms))
+    situations = Situations(Conditions(plan, live, now_ms))
+    arms = {arm.slots: arm for arm in plan.by_arm or (plan,)}
+    steps = Steps(PAGE_STEPS)
+    told: list[dict[Pair, Variant]] = []
+    for done, arm in enumerate(arms.values()):
+        with steps.share(len(arms) - done, PAGE_STEPS) as part:
+            told.append(_Search(arm, situations, part).variants(live, now_ms))
     found = []
     for slot in plan.slots:
-        found += [search.variant(slot, plan.offer_by_id[number], live, now_ms) for number in slot.offers]
-        if slot.default not in slot.offers:
-            found.append(Variant(slot.index, slot.default, True))
+        for number in dict.fromkeys((*slot.offers, slot.default)):
+            each = [arm[slot.index, number] for arm in told if (slot.index, number) in arm]
+            found.append(_of_arms(each) or Variant(slot.index, number, False, why=IN_NO_ARM))
     return found
 
 
+def _of_arms(each: list[Variant]) -> Variant | None:
+    """What is to be said of a candidate of several arms: that one shows it, else that one might, else why none does."""
+    order = (True, None, False)
+    return min(each, key=lambda one: order.index(one.reachable), default=None)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A situation and a whole decision in it: place -> offer."""
+
+    known: Situation
+    given: dict[int, int]
+
+
 class _Search:
-    """Looks for situations. A candidate that was shown before goes first (held), but only after it was once shown
-    without that, so what was shown last needs no looking at."""
+    """What the places of one arm can show.
 
-    def __init__(self, plan: Plan, conditions: Conditions) -> None:
+    First a situation is looked for in which nothing was shown before. Then it is asked of those without one whether
+    what was shown before, and is held, or what is drawn might make way for them: at first, of what was found to be
+    shown alone. Whoever it might make way for may itself have been shown before others, so they are asked again, until
+    nothing changes; those that are left can be shown first by none of themselves, and so never.
+    """
+
+    def __init__(self, plan: Plan, situations: Situations, steps: Steps) -> None:
         self._plan = plan
-        self._conditions = conditions
-        self._slots_of: dict[int, list[Slot]] = {}
-        self._orders: dict[tuple[int, bool | None], list[tuple[int, int]]] = {}
-        for slot in plan.slots:
+        self._situations = situations
+        self._steps = steps
+        self._turns = [Turns(plan, way) for way in ways(plan)]
+        self._kept = kept(plan)
+        self._has_service = any(offer.kind == "service" and not offer.mandatory for offer in plan.offers)
+
+    def variants(self, live: Live, now_ms: int) -> dict[Pair, Variant]:
+        """What is to be said of each candidate."""
+        found: dict[Pair, Variant] = {}
+        waiting: list[Pair] = []
+        for slot in self._plan.slots:
+            found[slot.index, slot.default] = Variant(slot.index, slot.default, True)
             for number in slot.offers:
-                self._slots_of.setdefault(number, []).append(slot)
+                if number == slot.default:
+                    continue
+                if why := _plainly(self._plan, self._plan.offer_by_id[number], live, now_ms):
+                    found[slot.index, number] = Variant(slot.index, number, False, why=why)
+                else:
+                    waiting.append((slot.index, number))
+        closed = self._add_shown_alone(found, waiting)
+        unsure = [pair for pair in waiting if pair not in found and pair not in closed]
+        held = {pair for pair in self._kept if pair in unsure or (pair in found and found[pair].reachable)}
+        never = self._never(closed, held)
+        for pair in never:
+            found[pair] = Variant(*pair, False, why=self._blocked(*pair))
+        self._add_later(found, [pair for pair in (*closed, *unsure) if pair not in never])
+        return {pair: found.get(pair, Variant(*pair, None)) for pair in (*found, *waiting)}
 
-    def variant(self, slot: Slot, offer: Offer, live: Live, now_ms: int) -> Variant:
-        """What is to be said of one candidate."""
-        if offer.id == slot.default:
-            return Variant(slot.index, offer.id, True)
-        if why := _plainly(offer, live, now_ms):
-            return Variant(slot.index, offer.id, False, why=why)
-        steps = [MAX_STEPS]
-        if next(self._solutions([self._conditions.of[offer.id]], steps), None) is None:
-            return self._none(slot, offer, steps, "its conditions contradict each other")
-        found = self._shown(slot, offer, steps)
-        if found is None:
-            return self._none(slot, offer, steps, self._blocked(slot, offer))
-        plain = self._conditions.values
-        told = tuple((variable, value) for variable, value in found.items() if value != plain[variable][0])
-        return Variant(slot.index, offer.id, True, told)
+    def _add_shown_alone(self, found: dict[Pair, Variant], waiting: list[Pair]) -> list[Pair]:
+        """Add what can be said without looking at what was shown before. Of those that are returned it is known that
+        nothing shows them then."""
+        closed: list[Pair] = []
+        for _ in range(2):
+            unsure: list[Pair] = []
+            for done, pair in enumerate(waiting):
+                with self._steps.share(2 * (len(waiting) - done), MAX_STEPS) as steps:
+                    variant = self._variant(pair, steps)
+                if variant is None and steps.is_spent:
+                    unsure.append(pair)
+                elif variant is None:
+                    closed.append(pair)
+                else:
+                    found[pair] = variant
+            waiting = unsure
+        return closed
 
-    def _none(self, slot: Slot, offer: Offer, steps: list[int], why: str) -> Variant:
-        return Variant(slot.index, offer.id, False if steps[0] > 0 else None, why=why if steps[0] > 0 else "")
+    def _variant(self, pair: Pair, steps: Steps) -> Variant | None:
+        """What is to be said of a candidate without looking at what was shown before."""
+        if not self._situations.can_be((pair[1], DECIDED), steps):
+            return None if steps.is_spent else Variant(*pair, False, why=CONTRADICTORY)
+        known = self._shown(pair, steps)
+        return None if known is None else self._told(pair, known)
 
-    def _blocked(self, slot: Slot, offer: Offer) -> str:
-        """Who always goes first, if one offer alone does."""
-        if not self._above(slot, offer):
-            return "another place always shows it first"
-        for number in self._above(slot, offer):
-            never = Group((self._conditions.of[number],), negated=True)
-            if next(self._solutions([never], [MAX_STEPS]), None) is None:
-                return f"{self._plan.offer_by_id[number].name} may always be shown and goes first"
-        return "others always go first here"
+    def _told(self, pair: Pair, known: Situation, after: Pair | None = None) -> Variant:
+        plain = self._situations.values
+        told = [(name, value) for name, value in known.items() if value != plain[name][0]]
+        if after is not None:
+            told.append((("before", *after), True))
+        return Variant(*pair, True, tuple(told))
 
-    def _above(self, slot: Slot, offer: Offer) -> list[int]:
-        """The candidates of a place that can go before an offer."""
-        by_turn = sorted(slot.offers, key=lambda number: self._rank(slot, number, None))
-        ahead = [number for number in by_turn if self._may_precede(slot, number, offer)]
-        return [number for number in ahead if number != offer.id]
+    def _shown(self, pair: Pair, steps: Steps) -> Situation | None:
+        """A situation in which the place shows the offer, and nothing was shown before: the plainest, but where that
+        takes long, and a model decides, one in which some others may be shown that can take the places before it."""
+        for turns in self._turns:
+            outlook = Outlook(turns, *pair)
+            helpful = outlook.helpers() if pair[0] in turns.valued else []
+            for among, helpers in ((3, []), (2, helpful), (1, [])) if helpful else ((1, helpful),):
+                with steps.share(among, MAX_STEPS) as part:
+                    known = self._shown_with(turns, outlook, pair, helpers, part)
+                if known is not None:
+                    return known
+                if not helpers and not part.is_spent:
+                    break
+        return None
 
-    def _may_precede(self, slot: Slot, number: int, offer: Offer) -> bool:
-        other = self._plan.offer_by_id[number]
-        if other.mandatory or other.kind == "service":
-            return True
-        return self._rank(slot, number, offer.id) < self._rank(slot, offer.id, offer.id)
+    def _shown_with(
+        self, turns: Turns, outlook: Outlook, pair: Pair, helpers: list[int], steps: Steps
+    ) -> Situation | None:
+        wanted = [*self._wanted(turns, pair[1]), *helpers]
+        is_whole = True
+        for known, truths in self._situations.solutions(
+            wanted, self._keys(turns.relevant(*pair)), steps, outlook.comes
+        ):
+            try:
+                if turns.is_told and (outlook.comes(truths) or turns.given(*pair, truths, {}, steps) is not None):
+                    return known
+            except TooMany:
+                is_whole = False
+        if not is_whole:
+            steps.left = 0
+        return None
 
-    def _rank(self, slot: Slot, number: int, wanted: int | None) -> tuple[int, int, int]:
-        """The turn of a candidate within its tier; a model may prefer whichever is wanted."""
-        first = 0 if slot.mode == "model" and number == wanted else 1
-        return first, -self._plan.offer_by_id[number].priority, slot.offers.index(number)
+    def _given(
+        self, turns: Turns, pair: Pair, truths: Truths, last: Mapping[int, int], steps: Steps
+    ) -> dict[int, int] | None:
+        try:
+            return turns.given(*pair, truths, last, steps) if turns.is_told else None
+        except TooMany:
+            return None
 
-    def _shown(self, slot: Slot, offer: Offer, steps: list[int]) -> dict[Variable, Any] | None:
-        """A situation in which the place shows the offer: the plainest, else one in which others may be shown too that
-        can take the places before it, else any."""
-        relevant = [offer.id, *self._above(slot, offer)]
-        alone = all(len(self._slots_of[number]) == 1 for number in relevant)
-        if not alone:
-            relevant += [number for number in self._entangled(slot) if number not in relevant]
+    def _solutions(
+        self, turns: Turns, pair: Pair, keys: list[Key], held: Collection[Pair], steps: Steps, *also: Key
+    ) -> Iterator[tuple[Situation, Truths]]:
+        """Situations in which the place may show the offer, with whatever of `held` was shown last."""
+        outlook = Outlook(turns, *pair, held)
+        wanted = [*self._wanted(turns, pair[1]), *also]
+        return self._situations.solutions(wanted, keys, steps, lambda truths: outlook.may_show(truths) and None)
 
-        def first_of(wanted: list[int], most: int | None) -> dict[Variable, Any] | None:
-            settled: list[Formula] = [self._conditions.of[number] for number in relevant if number not in wanted]
-            formulas: list[Formula] = [self._conditions.of[number] for number in wanted]
-            found = self._solutions(formulas, steps, settled, lambda so_far: self._may_win(slot, offer, so_far))
-            return next((known for known in islice(found, most) if self._shows(slot, offer.id, known)), None)
+    def _wanted(self, turns: Turns, wanted: int) -> list[Key]:
+        return [wanted, DECIDED, *([turns.way.needs] if turns.way.needs is not None else ())]
 
-        known = first_of([offer.id], 1)
-        before = [place for place in self._slots_of[offer.id] if place.index < slot.index]
-        others = [*dict.fromkeys(number for place in before for number in place.offers if number != offer.id)]
-        for start in range(len(others)):
-            if known is not None or steps[0] <= 0:
-                break
-            known = first_of(self._together(offer.id, others[start:] + others[:start], len(before), steps), 1)
-        return known if known is not None else first_of([offer.id], None)
+    def _keys(self, offers: Iterable[int]) -> list[Key]:
+        return [*([TROUBLED] if self._has_service else ()), *offers]
 
-    def _together(self, wanted: int, others: list[int], most: int, steps: list[int]) -> list[int]:
-        """An offer and up to `most` of others that may be shown in one situation with it, the first that fit."""
-        chosen = [wanted]
-        for number in others:
-            formulas: list[Formula] = [self._conditions.of[one] for one in (*chosen, number)]
-            if len(chosen) <= most and next(self._solutions(formulas, steps), None) is not None:
-                chosen.append(number)
-        return chosen
+    def _never(self, closed: list[Pair], held: set[Pair]) -> list[Pair]:
+        """Those of `closed` that nothing that may be held, nor anything drawn, can make way for."""
+        held = set(held)
+        waiting = list(closed)
+        proven: dict[Pair, bool] = {}
+        while True:
+            opened = []
+            for done, pair in enumerate(waiting):
+                if proven.get(pair):
+                    continue
+                with self._steps.share(len(waiting) - done, MAX_STEPS) as steps:
+                    proven[pair] = self._is_never(pair, held, steps)
+                if not proven[pair]:
+                    opened.append(pair)
+            if not opened:
+                return waiting
+            waiting = [pair for pair in waiting if pair not in opened]
+            if fresh := {pair for pair in opened if pair in self._kept}:
+                held |= fresh
+                proven.clear()
 
-    def _entangled(self, slot: Slot) -> list[int]:
-        """The offers that may take a place from one of this place, or from one that may do so, and so on."""
-        places, found = [slot], dict.fromkeys(slot.offers)
-        for place in places:
-            for number in place.offers:
-                found[number] = None
-                places += [other for other in self._slots_of[number] if other not in places]
-        return list(found)
-
-    def _may_win(self, slot: Slot, offer: Offer, known: Assignment) -> bool:
-        """Whether the place is not surely taken yet: by somebody ahead who can stand nowhere else."""
-        own = self._turn(slot, offer.id, known, offer.id)
-        if own is None:
-            return True
-        for number in slot.offers:
-            if (
-                number == offer.id
-                or len(self._slots_of[number]) > 1
-                or truth(self._conditions.of[number], known) is not True
-            ):
+    def _is_never(self, pair: Pair, held: Collection[Pair], steps: Steps) -> bool:
+        """Whether nothing of `held`, nor anything drawn, makes way for a candidate that is not shown alone."""
+        slot, wanted = pair
+        for turns in self._turns:
+            entangled = turns.entangled(slot, wanted)
+            is_free = (
+                turns.is_told
+                and not turns.way.explores
+                and not any(one != slot and number in entangled for one, number in held)
+            )
+            if is_free:
                 continue
-            other = self._turn(slot, number, known, offer.id)
-            if other is not None and other < own:
+            keys = self._keys([*turns.relevant(slot, wanted), *entangled])
+            for _, truths in self._solutions(turns, pair, keys, held, steps):
+                try:
+                    if not turns.is_told or turns.may_give(slot, wanted, truths, held, steps):
+                        return False
+                except TooMany:
+                    return False
+            if steps.is_spent:
                 return False
         return True
 
-    def _turn(self, slot: Slot, number: int, known: Assignment, wanted: int) -> tuple[Any, ...] | None:
-        """When a candidate has its turn, as `render.decide` sorts; None while its tier is not known."""
-        offer = self._plan.offer_by_id[number]
-        is_first: bool | None = offer.mandatory
-        if offer.kind == "service" and not offer.mandatory:
-            is_first = truth(self._conditions.troubled, known)
-        if is_first is None:
-            return None
-        tier = 0 if is_first else 2
-        by_value = slot.mode == "model"
-        return tier, by_value, () if by_value else (slot.index,), self._rank(slot, number, wanted), slot.index
+    def _add_later(self, found: dict[Pair, Variant], waiting: list[Pair]) -> None:
+        """Add what is shown at a next open, since something else is held that was shown before."""
+        shown: dict[Pair, list[Shown]] = {}
+        sources = [pair for pair in self._kept if pair in found and found[pair].reachable]
+        while True:
+            fresh = []
+            for done, pair in enumerate(waiting):
+                with self._steps.share(len(waiting) - done, MAX_STEPS) as steps:
+                    for source in self._helpful(pair, sources):
+                        if source not in shown:
+                            shown[source] = list(self._decisions(source, steps))
+                        later = next(
+                            (one for before in shown[source] if (one := self._later(pair, before, steps))), None
+                        )
+                        if later is not None:
+                            found[pair] = self._told(pair, later.known, source)
+                            shown[pair] = [later] if self._may_precede(later) else []
+                            fresh.append(pair)
+                            break
+            if not fresh:
+                return
+            waiting = [pair for pair in waiting if pair not in fresh]
+            sources = [pair for pair in fresh if pair in self._kept]
 
-    def _shows(self, slot: Slot, wanted: int, known: Assignment) -> bool:
-        """Whether a place shows an offer, among what is surely admissible: by turns, each place and offer once."""
-        places: set[int] = set()
-        offers: set[int] = set()
-        for index, number in self._order(known, wanted):
-            if index in places or number in offers or not truth(self._conditions.of[number], known):
-                continue
-            if index == slot.index:
-                return number == wanted
-            taker = number if number != wanted else self._preferred(index, wanted, known, places, offers)
-            if taker is None:
-                return False
-            places.add(index)
-            offers.add(taker)
-        return False
+    def _helpful(self, pair: Pair, sources: list[Pair]) -> Iterator[Pair]:
+        """Those that, held, may make way for a candidate: they have a place before its own, or else went before it."""
+        slot, wanted = pair
+        ahead = {number for turns in self._turns for number in turns.ahead(slot, wanted)}
+        before = self._turns[0].slots_of[wanted]
+        for index, number in sources:
+            if index != slot and number != wanted and (index in before or number in ahead):
+                yield index, number
 
-    def _preferred(self, index: int, wanted: int, known: Assignment, places: set[int], offers: set[int]) -> int | None:
-        """Another offer that a model may put into a place before the wanted one, which then goes on to its next place;
-        one that an earlier place would take does not count."""
-        slots = {slot.index: slot for slot in self._plan.slots if slot.mode == "model"}
-        if index not in slots:
-            return None
-        own = self._turn(slots[index], wanted, known, wanted)
-        for number in slots[index].offers:
-            if number == wanted or number in offers or not truth(self._conditions.of[number], known):
-                continue
-            turn = self._turn(slots[index], number, known, wanted)
-            free = (one.index for one in self._slots_of[number] if one.index in slots and one.index not in places)
-            if turn is not None and own is not None and turn[0] == own[0] and min(free) == index:
-                return number
+    def _decisions(self, pair: Pair, steps: Steps) -> Iterator[Shown]:
+        """Whole decisions that show an offer in a place, one of each way."""
+        slot, wanted = pair
+        for turns in self._turns:
+            keys = self._keys(turns.entangled(slot, wanted))
+            found = self._solutions(turns, pair, keys, (), steps)
+            for known, truths in found:
+                given = self._given(turns, pair, truths, {}, steps)
+                if given is not None and self._may_precede(shown := Shown(known, given)):
+                    yield shown
+                    break
+
+    def _may_precede(self, shown: Shown) -> bool:
+        """Whether a decision changes nothing of what may be shown after it: no offer of it is shown only so often."""
+        return not any(self._plan.offer_by_id[number].is_limited for number in shown.given.values())
+
+    def _later(self, pair: Pair, before: Shown, steps: Steps) -> Shown | None:
+        """A decision that shows an offer in a place at an open that follows another, of the same kind of fetch."""
+        slot, wanted = pair
+        held = before.given.items()
+        lane = MACHINE if before.known.get(LANE) == "machine" else HUMAN
+        for turns in self._turns:
+            keys = self._keys(turns.entangled(slot, wanted))
+            for known, truths in self._solutions(turns, pair, keys, held, steps, lane):
+                if TIME in known and known[TIME] < before.known.get(TIME, known[TIME]):
+                    continue
+                given = self._given(turns, pair, truths, before.given, steps)
+                if given is not None:
+                    return Shown(known, given)
         return None
 
-    def _order(self, known: Assignment, wanted: int) -> list[tuple[int, int]]:
-        """Candidates by their turn, each with its place; those whose tier is not known are left out."""
-        key = wanted, truth(self._conditions.troubled, known)
-        if key not in self._orders:
-            turns = sorted(
-                (turn, slot.index, number)
-                for slot in self._plan.slots
-                for number in slot.offers
-                if (turn := self._turn(slot, number, known, wanted)) is not None
-            )
-            self._orders[key] = [(index, number) for _, index, number in turns]
-        return self._orders[key]
-
-    def _solutions(
-        self,
-        wanted: list[Formula],
-        steps: list[int],
-        settled: list[Formula] | None = None,
-        possible: Any = lambda _known: True,
-    ) -> Iterator[dict[Variable, Any]]:
-        """Situations in which all of `wanted` holds and each of `settled` is decided, plain values first.
-
-        `steps[0]` counts down; at 0 the search ends. `possible` cuts off what cannot come to anything.
-        """
-        known: dict[Variable, Any] = {}
-        choices: list[tuple[Variable, Iterator[Any], int]] = []
-        formulas = (*wanted, *(settled or ()))
-        while steps[0] > 0:
-            steps[0] -= 1
-            truths = [truth(formula, known) for formula in wanted]
-            fits = False not in truths and possible(known)
-            if fits:
-                # What was decided before a choice stays so whatever is chosen, and is not looked at again.
-                first = choices[-1][2] if choices else 0
-                pending = next((n for n in range(first, len(formulas)) if truth(formulas[n], known) is None), None)
-                variable = None if pending is None else open_variable(formulas[pending], known)
-                if variable is None and settled is not None and truth(self._conditions.troubled, known) is None:
-                    variable = open_variable(self._conditions.troubled, known)
-                if variable is None:
-                    yield dict(known)
-                else:
-                    at = len(formulas) if pending is None else pending
-                    choices.append((variable, iter(self._conditions.values[variable]), at))
-            while choices:
-                variable, left, _ = choices[-1]
-                known.pop(variable, None)
-                try:
-                    known[variable] = next(left)
-                    break
-                except StopIteration:
-                    choices.pop()
-            else:
-                return
+    def _blocked(self, slot: int, wanted: int) -> str:
+        """Who always goes first, if one offer alone does."""
+        each = [turns.ahead(slot, wanted) for turns in self._turns]
+        above = [number for number in each[0] if all(number in others for others in each)]
+        if not above:
+            return "another place always shows it first"
+        for number in above:
+            with self._steps.share(len(above), MAX_STEPS) as steps:
+                if self._situations.always(number, steps):
+                    return f"{self._plan.offer_by_id[number].name} may always be shown and goes first"
+        return "others always go first here"
 
 
-def _plainly(offer: Offer, live: Live, now_ms: int) -> str:
+def _plainly(plan: Plan, offer: Offer, live: Live, now_ms: int) -> str:
     """What keeps an offer off without any looking; "" if nothing does."""
+    if plan.tracking == "none":
+        return "nobody is followed at this tracking level, so the default is shown"
+    if plan.tracking == "anonymous" and offer.is_limited:
+        return "it may be shown only so often, and showings are not counted at this tracking level"
     if live.state != "live":
         return "the campaign is switched off" if live.state == "killed" else "the campaign has ended"
     if offer.id in live.withdrawn:
@@ -300,6 +362,12 @@ def words(plan: Plan, variable: Variable, value: Any) -> str:
             return f"while it is not the occasion for {plan.offer_by_id[number].name}"
         case ("used up", int(number)):
             return f"once {plan.offer_by_id[number].name} was shown as often as it may be"
+        case ("resting", int(number)):
+            return f"while {plan.offer_by_id[number].name} rests"
+        case ("group resting", group, *_):
+            return f"while offers of the group {group} rest"
+        case ("before", int(slot), int(number)):
+            return f"after {plan.offer_by_id[number].name} was shown in {plan.slot_by_index[slot].name}"
         case ("consent", purpose):
             return f"without consent to {purpose}"
         case ("segment", number):

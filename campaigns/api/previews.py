@@ -90,7 +90,7 @@ def preview_campaign(campaign_id: int, json: PreviewIn) -> PreviewOut:
 
 
 class VariantOut(msgspec.Struct, frozen=True):
-    """An offer in a place. `reachable` null: not told, too many circumstances. `when` are the circumstances of one
+    """An offer in a place. `reachable` null: not told, neither was found. `when` are the circumstances of one
     situation that shows it, beyond the plain ones; `why` is what keeps it from ever being shown."""
 
     slot: int

@@ -54,7 +54,7 @@ def random_plan(seed: int) -> Plan:
     for number in range(1, chance.randint(3, 5) + 1):
         rule = {"rules": {chance.choice(("legal", "relevant", "beneficial")): chance.choice(RULES)}}
         content = chance.choice(TWISTS) | (rule if chance.random() < 0.4 else {})
-        offers.append(shop.offer(number, chance.choice(KINDS), priority=chance.randint(0, 1), **content))
+        offers.append(shop.offer(number, chance.choice(KINDS), priority=chance.randint(0, 1), sticky=False, **content))
     base = shop.plan(slots=chance.randint(1, 2))
     numbers = [offer.id for offer in offers]
     slots = tuple(
