@@ -18,11 +18,10 @@ from base.errors import SettingError
 from base.settings import Settings
 from base.stores import Store
 from signals import keymarks, sealingkeys
-from signals.app import create_app
 from signals.sealingkeys import Retired
 from tests.databases import PII_KEYS
 from tests.serving import Serve, Served
-from tests.signals.sending import NOW, Desk, clocked, identified
+from tests.signals.sending import NOW, Desk, identified
 from tests.workers.test_rekeying import BOTH, NEW, held, program, values
 from workers.commands.rekey import command
 from workers.pulse import Pulse
@@ -103,23 +102,6 @@ def test_an_intake_that_lacks_the_key_of_a_stored_value_asks_to_come_again(
     mended = serve("signals", replace(own, pii_keys=BOTH.keys))
     assert post(mended, "ann") == (200, None)
     assert desk.rows("SELECT count(*) FROM event WHERE message_id = 'ann'") == [(1,)]
-
-
-def test_an_intake_that_meets_a_damaged_value_asks_to_come_again_and_names_its_column(
-    desk: Desk, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    desk.send(identified("ann", email="ann@example.com", city="Bonn"))
-    # A damaged state is made again; what somebody stated cannot be.
-    desk.run("UPDATE trait_lineage SET value = set_byte(value, 20, get_byte(value, 20) # 77)")
-    app = create_app(clocked(settings, desk, tmp_path))
-    key = {"Authorization": "Basic " + b64encode(b"shop:").decode()}
-    for name, status in (("ann", 503), ("bob", 200)):
-        said = {"userId": name, "messageId": name, "traits": {"city": "Ulm"}}
-        answer = app.test_client().post("/v1/identify", json=said, headers=key)
-        assert answer.status_code == status
-    app.extensions["signals"].close()
-    assert "The sealed bytes of trait_lineage.value cannot be opened" in "".join(capsys.readouterr()) + caplog.text
-    assert desk.rows("SELECT count(*) FROM event WHERE message_id = 'ann'") == [(0,)]
 
 
 def test_whatever_has_the_database_does_no_more_until_the_mark_is_there(
