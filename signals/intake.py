@@ -47,7 +47,7 @@ from signals.journal import Entry
 from signals.livesegments import LiveSegments, place
 from signals.origins import Origin
 from signals.owners import Whose, resolve
-from signals.publishing import HOT_STORE, NOBODY, Publisher, State
+from signals.publishing import NOBODY, Publisher, State
 from signals.reading import Item, Outcome, Reader, Reading
 from signals.separation import Along, Cut, HubFound, cut
 from signals.signal import Arrival
@@ -163,7 +163,7 @@ def carry(
     """Run `work` as `settle` does and publish the states that it wrote, as `states` tells them of its result.
 
     In effect for the next open when it returns. Raises Unavailable; what is committed then is in effect a few seconds
-    after the store is back, whoever dies meanwhile (`publish_due`).
+    after the store is back, whoever dies meanwhile (signals/due.py).
     """
 
     def noted(session: Session) -> tuple[_Result, list[int]]:
@@ -176,21 +176,6 @@ def carry(
         with suppress(Unavailable):  # It is published, and would be once more.
             intake.settle(partial(outbox.done, notes=[*notes, *intake.taken_back()]))
     return result
-
-
-def publish_due(intake: Intake) -> int:
-    """Publish states that somebody committed and could not publish; how many were waited for.
-
-    Raises Unavailable, having published those of the nodes that are there."""
-    with transaction(intake.sessions) as session:
-        notes = outbox.waiting(session)
-        states = stored_states(session, set(notes.values())) if notes else []
-    if notes:
-        lost = intake.publisher.offer_states(states)
-        intake.settle(partial(outbox.done, notes=[note for note, profile in notes.items() if profile not in lost]))
-        if lost:
-            raise Unavailable(HOT_STORE)
-    return len(notes)
 
 
 def moved(standings: Iterable[Standing]) -> set[int]:

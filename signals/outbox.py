@@ -16,6 +16,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from base.db import Model, Numbers
 
 AT_ONCE: Final = 1_000
+MOST_NOTES: Final = 3
+"""Notes of one profile beside which no further one is made that its state was left out."""
 
 
 class StateDue(Model):
@@ -37,6 +39,12 @@ _NOTE_ONCE: Final = text("""
     SELECT profile FROM unnest(CAST(:profiles AS bigint[])) AS w (profile)
     WHERE NOT EXISTS (SELECT FROM state_due d WHERE d.profile_id = w.profile)
 """)
+# Whoever notes this has notes of its own, which go.
+_NOTE_LEFT: Final = text("""
+    INSERT INTO state_due (profile_id)
+    SELECT profile FROM unnest(CAST(:profiles AS bigint[])) AS w (profile)
+    WHERE (SELECT count(*) FROM (SELECT FROM state_due d WHERE d.profile_id = w.profile LIMIT :most) AS held) < :most
+""")
 # A note that comes back after a crash is followed once more: no need to wait for the disk.
 _DONE: Final = text("""
     DELETE FROM state_due USING (SELECT set_config('synchronous_commit', 'off', true)) AS setting
@@ -55,6 +63,11 @@ def note(session: Session, profiles: Collection[int], told: Sequence[int] = ()) 
 def note_once(session: Session, profiles: Collection[int]) -> None:
     """Note it of those of whom it is not noted already: for what fails again and again while a store is away."""
     session.execute(_NOTE_ONCE, {"profiles": list(profiles)})
+
+
+def note_left(session: Session, profiles: Collection[int]) -> None:
+    """Note it of those whose state was left out, beside the notes of whoever leaves it out; a few each at most."""
+    session.execute(_NOTE_LEFT, {"profiles": Numbers(profiles), "most": MOST_NOTES})
 
 
 def done(session: Session, notes: Sequence[int]) -> None:

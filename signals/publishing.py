@@ -17,6 +17,7 @@ from base import keys
 from base.db import Sessions, transaction
 from base.errors import Unavailable
 from base.stores import Store, is_clustered
+from signals import outbox
 from signals.state import issued
 from signals.unshown import unshown
 
@@ -108,20 +109,26 @@ class Publisher:
         self._digests: dict[str, str] = {}
 
     def write_states(self, states: Iterable[State], whole: Container[int] = NOBODY) -> int:
-        """Write each state unless a newer one is there; returns how many were written."""
-        answers = [answer for _, answer in self._write_states(list(states), whole)]
-        for answer in answers:
+        """Write each state unless a newer one is there; returns how many were written. What is left out is noted for a
+        recorder, who brings it back."""
+        told = self._write_states(list(states), whole)
+        for _, answer in told:
             if isinstance(answer, Exception):
                 raise Unavailable(HOT_STORE) from answer
-        return answers.count(1)
+        if left := {profile for profile, answer in told if answer == _ABSENT}:
+            with transaction(self._sessions) as session:
+                outbox.note_left(session, left)
+        return sum(answer == 1 for _, answer in told)
 
-    def offer_states(self, states: Sequence[State]) -> set[int]:
-        """Write what can be written; the profiles whose states could not be, as a cluster's node of theirs is away.
+    def offer_states(self, states: Sequence[State]) -> tuple[set[int], set[int]]:
+        """Write what can be written; the profiles whose states could not be, as a cluster's node of theirs is away, and
+        those whose states were left out.
 
         Raises Unavailable when nothing could.
         """
         answers = self._write_states(states, NOBODY)
-        return {profile for profile, answer in answers if isinstance(answer, Exception)}
+        lost = {profile for profile, answer in answers if isinstance(answer, Exception)}
+        return lost, {profile for profile, answer in answers if answer == _ABSENT}
 
     def _write_states(self, states: Sequence[State], whole: Container[int]) -> list[tuple[int, Any]]:
         """What was answered for each profile; _ABSENT where no state is there, and what was shown is missing too."""

@@ -31,7 +31,8 @@ from render import agree
 from render.record import THIS_CHANNEL, ConsentRecord
 from signals import journal
 from signals.consent import set_consent
-from signals.intake import Intake, publish_due, regroup
+from signals.due import publish_due
+from signals.intake import Intake, regroup
 from signals.products import publish_due_products
 from signals.profiles import Profile
 from signals.publishing import HOT_STORE
@@ -175,7 +176,7 @@ class Following:
             self._repairs.counts.follow,
             partial(finish_erasures, self._intake, self._blobs, now),
             partial(self._unname, now),
-            partial(publish_due, self._intake),
+            partial(publish_due, self._intake, self._repairs.restore_person),
             partial(publish_due_products, self._intake),
             partial(regroup, self._intake, None, now),
         ):

@@ -147,6 +147,10 @@ class Repairs:
                     shown = encode_shown(self._shown(session, rows))
                     self._store.set(keys.shown(member, delivery.name), shown, nx=True, ex=agree.SHOWN_DAYS * 86_400)
         self._intake.publisher.write_states(states, ANYBODY)
+        # What was committed since found no state to take the place of.
+        with transaction(self._sessions) as session:
+            states = stored_states(session, [profile])
+        self._intake.publisher.write_states(states)
 
     def restore_cap(self, offer: int) -> None:
         """Write an offer's cap where there is none: its total less the showings on record, also expired ones."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from base import keys
 from signals import outbox, scores
-from signals.intake import publish_due
+from signals.consent import set_consent
+from signals.due import publish_due
 from signals.rebuild import rebuild, restore_states
+from signals.state import decode
 from tests.promises.reader import Mail
 from tests.workers.opens import Opens
 from workers.repair import Repairs
@@ -59,8 +62,7 @@ def by_scores(opens: Opens, mails: Mapping[str, Mail]) -> None:
 def by_what_was_noted(opens: Opens, mails: Mapping[str, Mail]) -> None:
     with opens.shop.sessions.begin() as session:
         outbox.note(session, [mail.token.profile for mail in mails.values()])
-    publish_due(opens.shop.intake)
-    assert opens.rows("SELECT 1 FROM state_due") == []
+    publish_due(opens.shop.intake, lambda profile: None)
 
 
 def by_a_restart(opens: Opens, mails: Mapping[str, Mail]) -> None:
@@ -71,8 +73,11 @@ def by_a_restart(opens: Opens, mails: Mapping[str, Mail]) -> None:
     Restarts(opens.shop.sessions, opens.shop.store, opens.shop.intake).look()
 
 
+WAYS = [by_signals, by_a_rebuild, by_scores, by_what_was_noted, by_a_restart]
+
+
 @pytest.mark.feature("CM-36")
-@pytest.mark.parametrize("back", [by_signals, by_a_rebuild, by_scores, by_what_was_noted, by_a_restart])
+@pytest.mark.parametrize("back", WAYS)
 def test_a_personal_cap_holds_however_states_come_back(
     opens: Opens, mails: dict[str, Mail], back: Callable[[Opens, Mapping[str, Mail]], None]
 ) -> None:
@@ -110,3 +115,35 @@ def test_whoever_is_new_is_there_at_once_and_others_once_they_are_known_to_be_wh
     assert all(shop.store.get(keys.state(one)) for one in (ann, bob))
     shop.store.delete(keys.state(ann))
     assert restore_states(shop.intake, [ann, bob]) == 2
+
+
+@pytest.mark.parametrize("back", [way for way in WAYS if way is not by_what_was_noted])
+def test_a_recorder_brings_it_back_before_anybody_opens(
+    opens: Opens, mails: dict[str, Mail], back: Callable[[Opens, Mapping[str, Mail]], None]
+) -> None:
+    back(opens, mails)
+    store, ann = opens.shop.store, mails["ann"]
+    opens.following.idle()
+    opens.shop.clock.advance(timedelta(minutes=1))
+    opens.following.idle()
+    assert store.get(keys.state(ann.token.profile)) is not None
+    assert opens.used(ann).offer(opens.discount).count == 1
+    assert opens.rows("SELECT 1 FROM state_due WHERE profile_id = :who", who=ann.token.profile) == []
+
+
+def test_what_is_committed_while_a_state_is_brought_back_is_in_it(
+    opens: Opens, mails: dict[str, Mail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, ann = opens.shop, mails["ann"].token.profile
+    repairs = Repairs(shop.sessions, shop.store, shop.blobs, shop.intake, shop.settings.subject_key)
+    shown_of = repairs._shown
+
+    def slowly(*given: Any) -> Any:
+        set_consent(shop.intake, ann, "email", False, at=shop.now, now=shop.now, via="support", message_id="no")
+        return shown_of(*given)
+
+    monkeypatch.setattr(repairs, "_shown", slowly)
+    repairs.restore_person(ann)
+    data = shop.store.get(keys.state(ann))
+    assert isinstance(data, bytes)
+    assert decode(data).consent["email"] is False

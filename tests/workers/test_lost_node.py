@@ -20,8 +20,8 @@ from campaigns.erasure import erase_person, finish_erasures
 from render import agree
 from render.facts import decode_used
 from render.record import ConsentRecord, RepairRecord
+from signals.due import publish_due
 from signals.erasure import unfinished
-from signals.intake import publish_due
 from signals.joining import join
 from signals.moments import unix_ms
 from signals.publishing import HOT_STORE
@@ -29,6 +29,7 @@ from signals.state import ProfileState, decode
 from tests.campaigns.shop import MANAGER
 from tests.clusters import ValkeyCluster
 from tests.promises.reader import Mail
+from tests.signals.test_outbox import nobody
 from tests.streams import lengths
 from tests.workers.opens import Opens
 from workers.following import Following
@@ -154,15 +155,15 @@ def test_states_of_the_other_nodes_are_published(
     dead.kill()
     try:
         with pytest.raises(Unavailable):
-            publish_due(opens.shop.intake)
+            publish_due(opens.shop.intake, nobody)
         assert all(state(opens.shop.store, profile).orders for profile in profiles if profile not in lost)
         assert {row.profile_id for row in opens.rows("SELECT profile_id FROM state_due")} == lost
         opens.following.idle()
     finally:
         recover(valkey_cluster)
-    assert publish_due(opens.shop.intake) == len(lost)
+    assert publish_due(opens.shop.intake, nobody) == len(lost)
     assert all(state(opens.shop.store, profile).orders for profile in profiles)
-    assert publish_due(opens.shop.intake) == 0
+    assert publish_due(opens.shop.intake, nobody) == 0
 
 
 def test_who_is_merged_has_one_count_once_all_their_nodes_are_there(

@@ -40,6 +40,7 @@ def command(counts: bool) -> None:
             count_anew(intake.sessions)
         return
     shown = 0
+    failed: list[int] = []
 
     def show(report: RebuildReport) -> None:
         nonlocal shown
@@ -51,9 +52,8 @@ def command(counts: bool) -> None:
         # It holds the locks of a few people at a time, so whoever waits for them does not wait long for it either.
         give_way(settings.niceness)
         due = intake.settle(exchange.due)
-        report = rebuild(
-            intake, clock_from(settings).now(), show, restore=partial(_restore, _repairs(settings, intake))
-        )
+        restore = partial(_restore, _repairs(settings, intake), failed)
+        report = rebuild(intake, clock_from(settings).now(), show, restore=restore)
         if not report.damaged:
             intake.settle(lambda session: exchange.done(session, due))
     click.echo(
@@ -69,6 +69,8 @@ def command(counts: bool) -> None:
             f" {', '.join(map(str, report.erased))}",
             err=True,
         )
+    if failed:
+        click.echo(f"not brought back; a recorder tries again: {', '.join(map(str, failed[:SHOWN]))}", err=True)
     if report.different:
         click.echo(f"different: {', '.join(map(str, report.first))}", err=True)
     fail_where_damaged(report)
@@ -78,10 +80,11 @@ def _repairs(settings: Settings, intake: Intake) -> Repairs:
     return Repairs(intake.sessions, intake.publisher.store, blobs_from(settings), intake, settings.subject_key)
 
 
-def _restore(repairs: Repairs, profile: int) -> None:
-    """Bring back what the hot store has lost of a person, the state last."""
+def _restore(repairs: Repairs, failed: list[int], profile: int) -> None:
+    """Bring back what the hot store has lost of a person, the state last; of whom it fails is in `failed` then."""
     try:
-        repairs.repair([RepairRecord(id="", at_ms=0, what="state", profile=profile, name="", campaign=0)])
+        if not repairs.repair([RepairRecord(id="", at_ms=0, what="state", profile=profile, name="", campaign=0)]):
+            failed.append(profile)
     except RedisError as error:
         raise Unavailable(HOT_STORE) from error
 
