@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -96,6 +97,7 @@ class Conditions:
     def __init__(self, plan: Plan, live: Live, now_ms: int) -> None:
         self._plan = plan
         self._live = live
+        self._numbers: dict[Variable, set[float]] = {}
         self.values: dict[Variable, list[Any]] = {
             TIME: sorted({now_ms, *(instant for instant in _turns(plan) if instant > now_ms)}),
             LANE: ["live", "undecided", "machine"],
@@ -228,11 +230,20 @@ class Conditions:
             return Atom(LANE, lambda lane: _compared(test, lane == "undecided"))
         if name.startswith("consent."):
             return self._is(("consent", name.partition(".")[2]), GIVEN, lambda given: _compared(test, given))
-        of_product = offer.product if offer is not None and name.startswith("product.") else None
+        of_product = _whose(offer) if offer is not None and name.startswith("product.") else None
         variable = ("feature", name, test.params.category, test.params.within_days, test.params.name, of_product)
         values = self.values.setdefault(variable, [None])
         values += [value for value in _telling(test) if value not in values]
+        if test.feature.type != "whole":
+            values += [value for value in self._between(variable, test) if value not in values]
         return Atom(variable, lambda value: _compared(test, value))
+
+    def _between(self, variable: Variable, test: Test) -> list[float]:
+        """What lies between the numbers that a variable is compared with."""
+        given = test.value if isinstance(test.value, tuple) else (test.value,)
+        numbers = self._numbers.setdefault(variable, set())
+        numbers |= {value for value in given if isinstance(value, int | float) and not isinstance(value, bool)}
+        return [(one + other) / 2 for one, other in pairwise(sorted(numbers))]
 
     def _yes(self, variable: Variable) -> Atom:
         return self._is(variable, YES_NO)
@@ -259,6 +270,11 @@ def _turns(plan: Plan) -> Iterator[int]:
             yield offer.starts_ms
         if offer.ends_ms is not None:
             yield from (offer.ends_ms, offer.ends_ms - MACHINE_DAYS * DAY_MS + 1)
+
+
+def _whose(offer: Offer) -> str | None:
+    """Of which product an offer asks; what is picked for a person is each offer's own."""
+    return offer.product if offer.pick is None else f"picked {offer.id}"
 
 
 def _telling(test: Test) -> Iterator[Any]:

@@ -42,11 +42,12 @@ _OF_PEOPLE: Final = frozenset({"trait", "billing", "shipping", "delivery", "invo
 A text is none: shipping may be an amount."""
 _TELLS: Final = ("detail", "information", "info", "data", "record", "list")
 """What may stand behind a name of people or of theirs, as in `billing_details` and `customer_name_list`."""
-_TOLD: Final = re.compile("detail|info|data")
-"""What of these a text is told in; a record of `shipping_records` is rather a thing."""
+_TOLD: Final = re.compile("|".join(_TELLS))
+"""In what of them a text that is told may be a name."""
 _NAMED: Final = tuple(name for name in _REACHES if name.endswith("name"))
 _THING: Final = "product|item|article|variant|category|collection|brand|file|method"
-_THINGS: Final = re.compile(f"(?:^|_)(?:{_THING}|categorie)s?$")
+_THINGS: Final = re.compile("(?:^|_)(?:product|item|article|variant|category|categorie|collection|brand)s?$")
+"""Things whose own names stand within; of a method or a file it is mostly that of who pays, or whose it is."""
 _THING_NAMED: Final = frozenset({"displayname", "fullname", "familyname"})
 """Names of people that are a thing's as well."""
 _OF_THINGS: Final = re.compile(f"(?:^|_)(?:{_THING})_?(?:display|full|family)_?names?(?:_?(?:{'|'.join(_TELLS)})s?)*$")

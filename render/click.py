@@ -36,6 +36,7 @@ from render.plan import Offer, Plan
 from render.record import ClickRecord
 from render.recording import anonymous_record
 from render.respond import Answer
+from signals.productfacts import ProductFacts
 from signals.state import decode as decode_state
 
 MAX_ANSWER_ROUNDS: Final = 8
@@ -202,10 +203,16 @@ def _validity(offer: Offer, picked: str, running: Running, plan: Plan, now_ms: i
         return "ended"
     if offer.ends_ms is not None and now_ms >= offer.ends_ms:
         return "ended"
-    known = [running.products[name] for name in offer.all_products or (picked,) if name in running.products]
-    over = [one.gone or (offer.needs_stock and one.stock is not None and one.stock <= 0) for one in known]
-    is_over = any(over) if offer.kind == "bundle" else bool(over) and all(over)
-    return "out of stock" if is_over else "redirect"
+    over = [_is_over(offer, running.products.get(name)) for name in offer.all_products or (picked,)]
+    return "out of stock" if (any if offer.kind == "bundle" else all)(over) else "redirect"
+
+
+def _is_over(offer: Offer, product: ProductFacts | None) -> bool:
+    """Whether a product of an offer is known to be sold no more; of several, opens ask for stock anyway."""
+    if product is None:
+        return False
+    asks_stock = offer.needs_stock or bool(offer.products)
+    return product.gone or (asks_stock and product.stock is not None and product.stock <= 0)
 
 
 def _allowed(plan: Plan, landing: str) -> str:

@@ -304,3 +304,10 @@ def test_all_candidates_have_a_part_of_the_steps_of_a_page(monkeypatch: pytest.M
     assert (told[0, 1], told[1, 21]) == (True, True), "those that need few are told, wherever they stand"
     monkeypatch.setattr("campaigns.reach.PAGE_STEPS", 0)
     assert set(said(plan).values()) == {None}
+
+
+def test_a_number_between_two_others_is_one_too() -> None:
+    between = [{"field": "score", "name": "churn", "op": op, "value": value} for op, value in ((">", 0.4), ("<", 0.6))]
+    risky = shop.offer(1, "thank-you", priority=1, rules={"relevant": {"all": between}})
+    found = variants(of_places([("rules", (1,))], risky), Live(plan="p"), NOON_MS)
+    assert [one.reachable for one in found if one.offer == 1] == [True]
