@@ -25,17 +25,19 @@ def run(web: Web, statement: str) -> None:
         session.connection().exec_driver_sql(statement)
 
 
-def test_a_page_of_somebody_whose_row_does_not_open_says_so(
+def test_what_needs_a_value_that_does_not_open_says_so(
     watched: Web, settings: Settings, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     watched.shop.people("ada", "bob")
     ada, bob = watched.shop.profile("ada"), watched.shop.profile("bob")
     browser, program = watched.browser("support"), watched.program("support")
+    assert browser.get(f"/customers/{ada}").status_code == 200
     capsys.readouterr()
-    with damaged_signal(watched.shop.sessions, ada):
-        page = browser.get(f"/customers/{ada}")
-        answer = program.call("GET", f"/customers/{ada}/timeline")
-        assert browser.get(f"/customers/{bob}").status_code == 200
+    with damaged_signal(watched.shop.sessions, ada) as event:
+        said = {"event": event, "line": 0, "word": "gift"}
+        page = browser.post(f"/customers/{ada}/corrections", **said)
+        answer = program.call("POST", f"/customers/{ada}/corrections", said)
+        assert [browser.get(f"/customers/{one}").status_code for one in (ada, bob)] == [200, 200]
     assert (page.status_code, page.headers["Retry-After"]) == (503, "30")
     assert "cannot be opened with the keys that this process has" in page.text
     assert "</html>" in page.text
