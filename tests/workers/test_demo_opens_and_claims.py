@@ -27,7 +27,7 @@ FETCHED = """
     INSERT INTO "fetch" (id, at, profile_id, campaign_id, occurrence, decision_id, decision_at, slot, kind, lane,
                        fetch_class, size, content_type, personal, rung, public, public_sha256, ms)
     VALUES ('f', :at, :profile, :campaign, 1, 'seen', :at, 0, 'picture', 'live', 'person', 1, 'image/jpeg', false,
-            'model', '', '', 1)
+            :drawn, '', '', 1)
 """
 CLICKED = """
     INSERT INTO click (id, at, profile_id, campaign_id, occurrence, slot, fetch_class, decision_id, decision_at,
@@ -101,20 +101,23 @@ def test_it_speaks_of_thanks_where_something_could_be_decided(
 
 
 @pytest.mark.parametrize(
-    ("clicks", "holds", "words"),
+    ("clicks", "drawn", "offer", "holds", "words"),
     [
-        (["redirect", "unresolved"], True, "1 of 1 clicks, 0 without a sight before; 1 more led"),
-        (["redirect", "unseen"], True, "1 of 2 clicks, 1 without a sight before; 0 more led"),
-        (["redirect", "default"], False, "1 of 2 clicks, 0 without a sight before; 0 more led"),
-        (["unresolved"], False, "0 of 0 clicks, 0 without a sight before; 1 more led"),
+        (["redirect", "unresolved"], "model", THANKS, True, "1 of 1 clicks, 0 without a sight before; 1 more led"),
+        (["redirect", "unseen"], "model", THANKS, True, "1 of 2 clicks, 1 without a sight before; 0 more led"),
+        (["redirect", "default"], "model", THANKS, False, "1 of 2 clicks, 0 without a sight before; 0 more led"),
+        (["unresolved"], "model", THANKS, False, "0 of 0 clicks, 0 without a sight before; 1 more led"),
+        # Where the picture came too late the default was seen, whatever had been decided.
+        (["redirect"], "default", DEFAULT, True, "1 of 1 clicks, 0 without a sight before; 0 more led"),
+        (["redirect"], "default", THANKS, False, "0 of 1 clicks, 0 without a sight before; 0 more led"),
     ],
 )
 def test_it_speaks_of_clicks_of_which_something_could_be_told(
-    clicks: list[str], holds: bool, words: str, shop: Shop
+    clicks: list[str], drawn: str, offer: int, holds: bool, words: str, shop: Shop
 ) -> None:
     (ann,) = shop.people("ann")
     given: dict[str, Any] = {"campaign": shop.campaign(), "profile": ann, "at": shop.now, "rung": "model"}
-    given |= {"offer": THANKS, "fetch_class": "person"}
+    given |= {"offer": offer, "fetch_class": "person", "drawn": drawn}
     with shop.sessions.begin() as session:
         seen = {"id": "seen", "slots": json.dumps({"0": THANKS}), "public": b"{}"}
         session.execute(text(DECIDED), given | seen)
@@ -126,5 +129,5 @@ def test_it_speaks_of_clicks_of_which_something_could_be_told(
     answers = [SimpleNamespace(status=302, location="https://shop.example.com/")] * len(clicks)
     stage: Any = SimpleNamespace(sessions=shop.sessions, calendar=SimpleNamespace(story=shop.now))
     tally: Any = SimpleNamespace(clicks=answers)
-    proof._clicks(stage, {"campaign": given["campaign"]}, tally, Claims(told.append))
+    proof._clicks(stage, {"campaign": given["campaign"]}, tally, (DEFAULT,), Claims(told.append))
     assert ("✓" in told[0], words in told[0]) == (holds, True), told

@@ -101,10 +101,13 @@ _CLICKS: Final = """
            count(*) FILTER (WHERE c.decision_id IS NOT NULL) AS resolved,
            count(*) FILTER (WHERE c.unseen) AS unseen,
            count(*) FILTER (WHERE c.unresolved) AS unresolved,
-           count(*) FILTER (WHERE c.offer_id = (seen.slots ->> c.slot::text)::int AND c.decision_id = seen.decision_id)
-               AS on_sight
+           count(*) FILTER (WHERE c.decision_id = seen.decision_id AND CASE
+               WHEN seen.rung = 'default' THEN c.offer_id = ANY(:defaults)
+               ELSE c.offer_id = (seen.slots ->> c.slot::text)::int END
+           ) AS on_sight
     FROM click c LEFT JOIN LATERAL (
-        SELECT f.decision_id, d.slots FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
+        SELECT f.decision_id, f.rung, d.slots FROM "fetch" f
+        JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
         WHERE f.campaign_id = c.campaign_id AND f.occurrence = c.occurrence AND f.profile_id = c.profile_id
           AND f.slot = c.slot AND f.lane = 'live' AND f.at <= c.at
         ORDER BY f.at DESC LIMIT 1
@@ -146,7 +149,7 @@ def prove(stage: Stage, restock: Restock, tally: Tally, defaults: tuple[int, ...
         held.opens > 0 and held.decided == 0,
         f"{held.opens:,} opens, {held.decided} decided",
     )
-    _clicks(stage, campaign, tally, claims)
+    _clicks(stage, campaign, tally, defaults, claims)
 
 
 def _pictures(stage: Stage, campaign: dict[str, Any], tally: Tally, claims: Claims) -> None:
@@ -227,8 +230,8 @@ def _never_wrong(stage: Stage, restock: Restock, tally: Tally, claims: Claims) -
     claims.check("the capped offer kept its cap", found.capped <= CAP, f"{found.capped} of {CAP}")
 
 
-def _clicks(stage: Stage, campaign: dict[str, Any], tally: Tally, claims: Claims) -> None:
-    found = one(stage, _CLICKS, campaign)
+def _clicks(stage: Stage, campaign: dict[str, Any], tally: Tally, defaults: tuple[int, ...], claims: Claims) -> None:
+    found = one(stage, _CLICKS, campaign | {"defaults": list(defaults)})
     landings = Counter(row.landing for row in rows(stage, _LANDINGS, campaign))
     led = Counter(click.location for click in tally.clicks if click.status == 302)
     claims.check(
