@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
 
+from redis import RedisError
+
 from base.db import transaction
 from base.errors import Unavailable
 from base.logs import logger
@@ -15,6 +17,8 @@ from signals.publishing import HOT_STORE
 
 RESTORED_AT_ONCE: Final = 100
 """People whose state is brought back in one call, with what was shown to them."""
+MOST_FAILED: Final = 3
+"""People of one call for whom a store was away; the others are then left for the next."""
 _log = logger(__name__)
 
 
@@ -41,13 +45,15 @@ def _bring_back(intake: Intake, absent: Collection[int], restore: Callable[[int]
     """Those of these profiles whose state is to be brought back at another call. What can never be is left, with a log
     line: an open asks for it again."""
     waiting = sorted(absent)
-    for profile in waiting[:RESTORED_AT_ONCE]:
-        if intake.publisher.held([profile]):
-            continue  # With another profile of the same person.
+    failed: set[int] = set()
+    for place, profile in enumerate(waiting[:RESTORED_AT_ONCE]):
+        if len(failed) == MOST_FAILED:
+            return failed.union(waiting[place:])
         try:
-            restore(profile)
-        except Unavailable:
-            return set(waiting) - set(intake.publisher.held(waiting))
+            if not intake.publisher.held([profile]):  # It may be there with another profile of the same person.
+                restore(profile)
+        except (RedisError, Unavailable):
+            failed.add(profile)
         except Exception as error:  # noqa: BLE001 - what is broken in one person's records must not keep the others
             _log.error("a state was not brought back", profile=profile, error=type(error).__name__)
-    return set(waiting[RESTORED_AT_ONCE:])
+    return failed.union(waiting[RESTORED_AT_ONCE:])

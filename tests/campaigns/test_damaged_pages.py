@@ -37,7 +37,6 @@ def marked(shop: Shop) -> None:
     keymarks.settle(shop.sessions, shop.settings, shop.now)
 
 
-@pytest.mark.feature("SU-10")
 @pytest.mark.parametrize("byte", [0, CONTENT], ids=["the number of its key", "what it says"])
 def test_whose_values_are_damaged_can_be_looked_at_and_is_told_all_else(shop: Shop, web: Web, byte: int) -> None:
     ann, bob = shop.people("ann", "bob", city="Bonn", address=HOME)

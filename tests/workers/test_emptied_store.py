@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from redis import RedisError
 from sqlalchemy import text
 
 from base import keys
@@ -147,3 +148,24 @@ def test_what_is_committed_while_a_state_is_brought_back_is_in_it(
     data = shop.store.get(keys.state(ann))
     assert isinstance(data, bytes)
     assert decode(data).consent["email"] is False
+
+
+def test_a_recorder_tries_again_where_a_store_is_away_and_goes_on_with_the_others(opens: Opens) -> None:
+    mails = opens.send("ann", "bob")
+    for mail in mails.values():
+        opens.look(mail)
+    opens.record()
+    empty(opens)
+    by_signals(opens, mails)
+    shop, (ann, bob) = opens.shop, (mail.token.profile for mail in mails.values())
+    repairs = Repairs(shop.sessions, shop.store, shop.blobs, shop.intake, shop.settings.subject_key)
+
+    def restore(profile: int) -> None:
+        if profile == ann:
+            raise RedisError
+        repairs.restore_person(profile)
+
+    publish_due(shop.intake, restore)
+    assert [shop.store.get(keys.state(one)) is not None for one in (ann, bob)] == [False, True]
+    publish_due(shop.intake, repairs.restore_person)
+    assert shop.store.get(keys.state(ann)) is not None
