@@ -46,21 +46,25 @@ _FIND = text("""
     JOIN identifier i USING (type, value_hash) JOIN profile p ON p.id = i.profile_id
     WHERE i.owns
 """)
-# What several profiles of a person stated counts once, what nobody came under not at all.
+# What several profiles of a person stated counts once, what nobody came under not at all. Fences (OFFSET 0) keep each
+# person's own look-ups: with no statistics yet, or old ones, whole tables would be read for one.
 _DETAILS = text("""
-    WITH held AS (
-        SELECT m.root_id, i.type, i.value_hash, bool_or(i.owns) AS owns, (array_agg(i.value))[1] AS value
-        FROM profile m JOIN identifier i ON i.profile_id = m.id
-        WHERE m.root_id = ANY(:roots) AND NOT i.presumed GROUP BY m.root_id, i.type, i.value_hash
-    )
-    SELECT m.root_id, m.members, array_remove(array_agg(h.type), NULL) AS kinds,
-           array_agg(h.type) FILTER (WHERE NOT h.owns) AS types, array_agg(h.value) FILTER (WHERE NOT h.owns) AS sealed,
-           array_agg(h.value_hash) FILTER (WHERE NOT h.owns) AS hashes,
-           array_agg(p.root_id) FILTER (WHERE NOT h.owns) AS owners
-    FROM (SELECT root_id, count(*) AS members FROM profile WHERE root_id = ANY(:roots) GROUP BY root_id) AS m
-    LEFT JOIN held h USING (root_id)
-    LEFT JOIN identifier o ON o.owns AND o.type = h.type AND o.value_hash = CASE WHEN NOT h.owns THEN h.value_hash END
-    LEFT JOIN profile p ON p.id = o.profile_id GROUP BY m.root_id, m.members
+    SELECT r.id AS root_id, (SELECT count(*) FROM profile m WHERE m.root_id = r.id) AS members, d.*
+    FROM unnest(CAST(:roots AS bigint[])) AS r (id) CROSS JOIN LATERAL (
+        SELECT array_agg(h.type) AS kinds, array_agg(h.type) FILTER (WHERE NOT h.owns) AS types,
+               array_agg(h.value) FILTER (WHERE NOT h.owns) AS sealed,
+               array_agg(h.value_hash) FILTER (WHERE NOT h.owns) AS hashes,
+               array_agg(CASE WHEN NOT h.owns THEN (
+                   SELECT p.root_id FROM identifier o JOIN profile p ON p.id = o.profile_id
+                   WHERE o.owns AND o.type = h.type AND o.value_hash = h.value_hash
+               ) END) FILTER (WHERE NOT h.owns) AS owners
+        FROM (
+            SELECT i.type, i.value_hash, bool_or(i.owns) AS owns, (array_agg(i.value))[1] AS value
+            FROM profile m CROSS JOIN LATERAL (
+                SELECT * FROM identifier WHERE profile_id = m.id AND NOT presumed OFFSET 0
+            ) AS i WHERE m.root_id = r.id GROUP BY i.type, i.value_hash
+        ) AS h
+    ) AS d
 """)
 _APART = text("""
     SELECT c.root_id AS one, p.root_id AS other
@@ -92,9 +96,9 @@ def find(session: Session, claims: Iterable[Claim], hash_key: bytes, *, ties: bo
 
 def describe(session: Session, roots: Mapping[int, Person]) -> None:
     """Say of these roots, by their id, what a merge must know. A damaged name goes by its hash: it is like no other."""
-    for row in session.execute(_DETAILS, {"roots": list(roots)}):
+    for row in session.execute(_DETAILS, {"roots": Numbers(roots)}):
         person = roots[row.root_id]
-        person.members, person.held = row.members, Counter(row.kinds)
+        person.members, person.held = row.members, Counter(row.kinds or ())
         legible = partial(sealingkeys.legible, session, kind=IDENTIFIER_VALUE, profile=row.root_id)
         shared = zip(row.types or (), row.sealed or (), row.hashes or (), row.owners or (), strict=True)
         person.shares = {(kind, legible(one) or hashed.hex()): roots.get(owner) for kind, one, hashed, owner in shared}

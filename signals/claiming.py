@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from base.db import Binaries
+from base.db import Binaries, Numbers
 from base.errors import InvalidInput
 from signals.contents import ORDER_KINDS
 from signals.folding import Root
@@ -167,14 +167,18 @@ def keep(session: Session, statements: Iterable[Statement], hash_key: bytes) -> 
     session.execute(_OLDEST, {"profiles": sorted({name[0] for name, _ in rows}), "most": MAX_CLAIMS})
 
 
+# Fenced (OFFSET 0) as in signals/belonging.py: each person's own look-ups, whatever the statistics say.
 _QUEUE: Final = text("""
-    WITH due AS (
+    WITH member AS MATERIALIZED (
+        SELECT p.id, p.root_id FROM unnest(CAST(:roots AS bigint[])) AS r (id)
+        CROSS JOIN LATERAL (SELECT id, root_id FROM profile WHERE root_id = r.id OFFSET 0) AS p
+    ), due AS (
         INSERT INTO household_due (profile_id)
-        SELECT d.profile_id FROM dwelling d JOIN profile p ON p.id = d.profile_id WHERE p.root_id = ANY(:roots)
-        UNION SELECT p.root_id FROM household_claim c JOIN profile p ON p.id = c.profile_id
-        WHERE p.root_id = ANY(:roots)
+        SELECT m.id FROM member m WHERE EXISTS (SELECT FROM dwelling d WHERE d.profile_id = m.id OFFSET 0)
+        UNION SELECT m.root_id FROM member m
+        WHERE EXISTS (SELECT FROM household_claim c WHERE c.profile_id = m.id OFFSET 0)
         RETURNING profile_id
-    ) SELECT DISTINCT p.root_id FROM due JOIN profile p ON p.id = due.profile_id
+    ) SELECT DISTINCT m.root_id FROM due JOIN member m ON m.id = due.profile_id
 """)
 
 
@@ -188,7 +192,7 @@ def mark(session: Session, roots: Collection[Root]) -> None:
 
 def queue(session: Session, roots: Collection[int]) -> list[int]:
     """Note that the homes of these people are to be found anew; those of whom anything was ever said."""
-    return list(session.scalars(_QUEUE, {"roots": sorted(roots)}))
+    return list(session.scalars(_QUEUE, {"roots": Numbers(sorted(roots))}))
 
 
 _SERVERS: Final = text("SELECT id FROM source WHERE kind <> 'browser'")
