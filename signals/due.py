@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
@@ -14,6 +15,7 @@ from base.logs import logger
 from signals import outbox
 from signals.intake import Intake, stored_states
 from signals.publishing import HOT_STORE
+from signals.rebuild import what_is_held
 
 RESTORED_AT_ONCE: Final = 100
 """People whose state is brought back in one call, with what was shown to them."""
@@ -44,13 +46,15 @@ def publish_due(intake: Intake, restore: Callable[[int], None]) -> int:
 def _bring_back(intake: Intake, absent: Collection[int], restore: Callable[[int], None]) -> set[int]:
     """Those of these profiles whose state is to be brought back at another call. What can never be is left, with a log
     line: an open asks for it again."""
-    waiting = sorted(absent)
+    waiting = list(absent)
+    random.shuffle(waiting)  # Who cannot be brought back is not the first at each call, before all others.
     failed: set[int] = set()
     for place, profile in enumerate(waiting[:RESTORED_AT_ONCE]):
         if len(failed) == MOST_FAILED:
             return failed.union(waiting[place:])
         try:
-            if not intake.publisher.held([profile]):  # It may be there with another profile of the same person.
+            held = intake.publisher.held([profile]).get(profile, b"")
+            if what_is_held(held) is None:  # It may be there since, with another profile of the same person.
                 restore(profile)
         except (RedisError, Unavailable):
             failed.add(profile)

@@ -11,14 +11,14 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from redis import RedisError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, OutOfMemoryError
 
 from base import keys
 from base.db import Sessions, transaction
 from base.errors import Unavailable
 from base.stores import Store, is_clustered
 from signals import outbox
-from signals.state import issued
+from signals.state import decode, issued
 from signals.unshown import unshown
 
 _READ: Final = """
@@ -43,7 +43,7 @@ state, as somebody may have put there, is older than any."""
 
 STATE_SCRIPT: Final = f"""{_READ}
 local _, erases = read(string.sub(ARGV[2], 1, 40))
-if ARGV[3] == '' and erases ~= true and redis.call('EXISTS', KEYS[1]) == 0 then return -1 end
+if ARGV[3] == '' and erases ~= true and held == -1 then return -1 end
 if is_erased == true and erases ~= true then return 0 end
 if (is_erased == true) == (erases == true) and held > tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
@@ -131,7 +131,10 @@ class Publisher:
         return lost, {profile for profile, answer in answers if answer == _ABSENT}
 
     def _write_states(self, states: Sequence[State], whole: Container[int]) -> list[tuple[int, Any]]:
-        """What was answered for each profile; _ABSENT where no state is there, and what was shown is missing too."""
+        """What was answered for each profile; _ABSENT where no state is there, and what was shown is missing too.
+
+        A store that is full keeps no older state of somebody who was erased or withdrew a consent.
+        """
         told = list(zip(states, self._states_told(states, whole), strict=True))
         if absent := [state for state, answer in told if answer == _ABSENT]:
             with transaction(self._sessions) as session:
@@ -139,6 +142,8 @@ class Publisher:
             again = [state for state in absent if state[0] in free]
             told = [(state, answer) for state, answer in told if answer != _ABSENT or state[0] not in free]
             told += zip(again, self._states_told(again, free), strict=True)
+        full = [state for state, answer in told if isinstance(answer, OutOfMemoryError)]
+        self.drop_states([profile for profile, _, data in full if _ends_something(data)])
         return [(profile, answer) for (profile, *_), answer in told]
 
     def _states_told(self, states: Sequence[State], whole: Container[int]) -> list[Any]:
@@ -254,3 +259,9 @@ class Publisher:
         digest = self.store.script_load(script)
         self._digests[script] = str(digest)
         return self._digests[script]
+
+
+def _ends_something(data: bytes) -> bool:
+    """Whether a state allows less than an older one of the same person may."""
+    state = decode(data)
+    return state.erased or not all(state.consent.values())

@@ -33,6 +33,7 @@ from signals.livesegments import place
 from signals.origins import Origin
 from signals.publishing import NOBODY, State
 from signals.state import EDITION, EDITION_MARK, decode, encode, issued
+from signals.unshown import unshown
 
 BATCH: Final = 200
 SHOWN: Final = 100
@@ -92,11 +93,12 @@ def rebuild(
         states = folding.published(standings)
         lost = _lost(intake, states)
         report.absent += len(lost)
-        if intake.publisher.write_states(states, whole) < len(states):
-            ahead, erased = _set_back(intake, [profile for profile, _, _ in states])
+        written = intake.publisher.write_states(states, whole)
+        left = _shown(intake, lost)
+        if written < len(states):
+            ahead, erased = _set_back(intake, [profile for profile, _, _ in states if profile not in left])
             report.ahead += ahead
             report.erased += erased
-        left = set(lost).difference(intake.publisher.held(lost))
         for profile in sorted({entry.root.id for entry in standings if not left.isdisjoint(entry.root.members)}):
             restore(profile)
         regroup(intake, moved(standings), now)
@@ -126,7 +128,7 @@ def _drop_unknown(intake: Intake) -> int:
         with transaction(intake.sessions) as session:
             there = set(session.scalars(_OF_THESE, {"numbers": Numbers(some)}))
         held = intake.publisher.held([number for number in some if number not in there])
-        lost += (profile for profile, data in held.items() if _known(data))
+        lost += (profile for profile, data in held.items() if what_is_held(data))
     if not lost:
         return 0
 
@@ -149,8 +151,18 @@ def _lost(intake: Intake, states: Sequence[State]) -> list[int]:
     return [
         profile
         for profile, edition, data in states
-        if held.get(profile) != issued(edition, data) and _known(held.get(profile, b"")) is None
+        if held.get(profile) != issued(edition, data) and what_is_held(held.get(profile, b"")) is None
     ]
+
+
+def _shown(intake: Intake, lost: Sequence[int]) -> set[int]:
+    """Those of these who have no state yet, as something was shown to them."""
+    held = intake.publisher.held(lost)
+    left = {profile for profile in lost if what_is_held(held.get(profile, b"")) is None}
+    if not left:
+        return left
+    with transaction(intake.sessions) as session:
+        return left - unshown(session, left)
 
 
 def _set_back(intake: Intake, profiles: Sequence[int]) -> tuple[int, list[int]]:
@@ -169,7 +181,7 @@ def _set_back(intake: Intake, profiles: Sequence[int]) -> tuple[int, list[int]]:
     for profile, edition, data in stored:
         if (there := held.get(profile)) is None:
             continue
-        if (known := _known(there)) is None:
+        if (known := what_is_held(there)) is None:
             none.append((profile, there, edition, data))
         elif known.is_erased:
             erased += [] if decode(data).erased else [profile]
@@ -186,7 +198,7 @@ class _Known(NamedTuple):
     is_erased: bool
 
 
-def _known(data: bytes) -> _Known | None:
+def what_is_held(data: bytes) -> _Known | None:
     """The edition of what Valkey holds, and whether that is a tombstone; None where it is no state."""
     try:
         state = decode(data)

@@ -55,14 +55,18 @@ class Counts:
         self._store = store
         self._recorded = recorded
 
-    def told(self, profiles: Collection[int]) -> None:
+    def told(self, profiles: Collection[int], shown: Collection[int] = ()) -> None:
         """Something that counts was recorded of these profiles: keep it beside the other profiles of each person.
 
-        A profile whose own key is absent was shown nothing that counts. Who cannot be done now is noted. Raises
-        Unavailable, and redis.RedisError when the store is away; of a cluster, or of a store that is full, what cannot
-        be written waits for `follow`.
+        A profile whose own key is absent was shown nothing that counts, or the store has lost it since. Of those who
+        were `shown` more than a default it is written again: their state may be back before this was on record. Who
+        cannot be done now is noted. Raises Unavailable, and redis.RedisError when the store is away; of a cluster, or
+        of a store that is full, what cannot be written waits for `follow`.
         """
         told = self._read(list(profiles))
+        for profile in shown:
+            if told.get(profile, b"") is None:
+                self.restore(profile)
         with transaction(self._sessions) as session:
             roots = countoutbox.merged(session, [one for one in profiles if told.get(one, b"") is not None])
             if roots:

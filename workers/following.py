@@ -28,7 +28,7 @@ from campaigns.erasure import finish_erasures
 from campaigns.models import Campaign
 from campaigns.models import Delivery as DeliveryRow
 from render import agree
-from render.record import THIS_CHANNEL, ConsentRecord
+from render.record import THIS_CHANNEL, ConsentRecord, RepairRecord
 from signals import journal
 from signals.consent import set_consent
 from signals.due import publish_due
@@ -70,6 +70,8 @@ class Following:
         self._tied_at = 0.0
         self._to_free: tuple[Mark, datetime] | None = None
         self._to_credit: tuple[Mark, int] | None = None
+        self._lost_caps: dict[str, RepairRecord] = {}
+        self._to_open: tuple[Mark, dict[str, RepairRecord]] | None = None
         self._unsent: dict[Delivery, hindsight.Span] = {}
 
     def __call__(self, written: Written) -> None:
@@ -78,12 +80,13 @@ class Following:
         for consent in written.consents:
             self._withdraw(consent)
         self._settle(written.reserved)
-        self._repairs.counts.told(written.counted)
+        self._repairs.counts.told(written.counted, written.shown)
         self._look_back(hindsight.spans(written.told))
         if written.live_decisions:
             with transaction(self._parts.sessions) as session:
                 self._shadows.compute(session, written.live_decisions)
-        self._repairs.repair(written.repairs)
+        self._lost_caps |= {record.name: record for record in written.repairs if record.what == "cap"}
+        self._repairs.repair([record for record in written.repairs if record.what != "cap"])
 
     def idle(self) -> None:
         """What is done now and then: orders are credited, mail reports find their mails, needless reservations are
@@ -115,6 +118,7 @@ class Following:
                     date_late(session)
                     outcomes.credit(session, self._intake.categories, upto, self._parts.clock.now(), absent)
                 self._to_credit = None
+        self._open_caps()
         if self._to_free is None and now - self._freed_at > FREE_SECONDS:
             self._freed_at = now
             mark = self._backlog.mark()
@@ -126,6 +130,20 @@ class Following:
             if absent is not None:
                 self._repairs.free_reservations(before, absent)
                 self._to_free = None
+
+    def _open_caps(self) -> None:
+        """Open total caps that the store has lost. How much is left of one is on record once nothing waits on a stream
+        any more that came before it was missed, of a cluster's node that is away neither."""
+        if self._to_open is None and self._lost_caps:
+            mark = self._backlog.mark()
+            if mark is not None:
+                self._to_open, self._lost_caps = (mark, self._lost_caps), {}
+        if self._to_open is not None:
+            mark, caps = self._to_open
+            absent = self._backlog.absent(mark)
+            if absent is not None and not absent:
+                self._repairs.repair(list(caps.values()))
+                self._to_open = None
 
     def _settle(self, reserved: Sequence[tuple[int, str]]) -> None:
         """Note that reservations have their record. `Repairs.free_reservations` does what a node's absence or a full

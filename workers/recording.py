@@ -91,6 +91,7 @@ class Written:
     reserved: list[tuple[int, str]] = field(default_factory=list)
     told: list[FetchRecord | ClickRecord] = field(default_factory=list)
     counted: set[int] = field(default_factory=set)
+    shown: set[int] = field(default_factory=set)
 
 
 def moment(at_ms: int) -> datetime:
@@ -122,6 +123,8 @@ def write(
             result.reserved += [(offer, name) for offer in record.reserved]
             if record.lane == "live":
                 result.counted.add(record.profile)
+                if record.rung != "default" and not record.neutral:
+                    result.shown.add(record.profile)
                 if record.contact is None:
                     result.live_decisions.append((record.id, moment(record.at_ms)))
         elif isinstance(record, FetchRecord):
@@ -182,7 +185,8 @@ def _is_stored(record: NamedRecord) -> bool:
 def _without_erased(session: Session, records: Sequence[NamedRecord]) -> list[NamedRecord]:
     profiles = {record.profile for record in records if record.profile}
     erased = set(session.scalars(select(Profile.id).where(Profile.id.in_(profiles), Profile.erased_at.is_not(None))))
-    return [record for record in records if record.profile not in erased]
+    # Somebody who is erased may have lost the tombstone.
+    return [record for record in records if record.profile not in erased or isinstance(record, RepairRecord)]
 
 
 def _channels(session: Session, campaigns: set[int]) -> dict[int, str]:

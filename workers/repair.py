@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 from redis import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
@@ -105,9 +106,9 @@ class Repairs:
             except Exception as error:
                 # What is stored is broken in ways that nobody can list.
                 if isinstance(error, RedisError) and not is_of_another_kind(error):
-                    if not is_clustered(self._store):
+                    if not (is_clustered(self._store) or isinstance(error, OutOfMemoryError)):
                         raise
-                    # The node is away; of the others' records none must wait for it.
+                    # The node is away, or the store is full; of the others' records none must wait for it.
                     continue
                 logger(__name__).error("a key was not restored", what=what, name=name, error=type(error).__name__)
         return done
@@ -147,10 +148,17 @@ class Repairs:
                     shown = encode_shown(self._shown(session, rows))
                     self._store.set(keys.shown(member, delivery.name), shown, nx=True, ex=agree.SHOWN_DAYS * 86_400)
         self._intake.publisher.write_states(states, ANYBODY)
-        # What was committed since found no state to take the place of.
+        # What was committed since found no state to take the place of, and an erasure nothing to take away.
         with transaction(self._sessions) as session:
             states = stored_states(session, [profile])
+            erased = select(Profile.id).where(Profile.id.in_(members), Profile.erased_at.is_not(None))
+            gone = list(session.scalars(erased))
+        if gone:
+            self._intake.publisher.forget(gone)
         self._intake.publisher.write_states(states)
+        # The store may have lost it in between: a state must not be there without what was used up.
+        if not self.counts.restore(profile):
+            raise Unavailable(HOT_STORE)
 
     def restore_cap(self, offer: int) -> None:
         """Write an offer's cap where there is none: its total less the showings on record, also expired ones."""

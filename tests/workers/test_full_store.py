@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from redis.exceptions import OutOfMemoryError
 
 from base import keys, stores
 from base.clock import monotonic, pause
+from base.errors import Unavailable
 from base.queues import SERIALIZER, QueueName, queue
 from base.stores import Store
+from campaigns.erasure import erase_person
+from signals.consent import set_consent
 from signals.due import publish_due
 from signals.state import decode
-from tests.campaigns.shop import Shop
+from tests.campaigns.shop import MANAGER, Shop
 from tests.streams import lengths
 from tests.workers.opens import Opens
 from tests.workers.test_recorder import click
@@ -195,3 +199,42 @@ def test_a_withdrawal_keeps_no_record_waiting_and_is_in_effect_then(opens: Opens
     held = opens.shop.store.get(state)
     assert isinstance(held, bytes)
     assert decode(held).consent["email"] is False
+
+
+@pytest.mark.parametrize("how", ["by support", "by a signal", "erased"])
+def test_nothing_is_shown_then_of_whoever_withdrew_or_is_erased(opens: Opens, how: str) -> None:
+    mail = opens.send("ann", discount={"fields": {"headline": "Half the price"}})["ann"]
+    shop, ann = opens.shop, mail.token.profile
+    before = opens.look(mail)
+    with full(shop.store):
+        with pytest.raises(Unavailable):  # noqa: PT012 - one of three calls
+            if how == "erased":
+                erase_person(shop.intake, shop.blobs, ann, shop.now, MANAGER)
+            elif how == "by support":
+                set_consent(shop.intake, ann, "email", False, at=shop.now, now=shop.now, via="support", message_id="n")
+            else:
+                shop.send(shop.consent("ann", False))
+        shop.clock.advance(timedelta(minutes=2))
+        opens.forget()
+        assert opens.look(mail) != before
+        assert shop.store.get(keys.state(ann)) is None
+    opens.following.idle()
+    data = shop.store.get(keys.state(ann))
+    assert isinstance(data, bytes)
+    state = decode(data)
+    assert state.erased or state.consent == {"email": False}
+
+
+def test_a_key_that_cannot_be_restored_then_keeps_nothing_from_being_recorded(opens: Opens) -> None:
+    mails = opens.send("ann", "bob")
+    opens.look(mails["ann"])
+    opens.record()
+    store, ann = opens.shop.store, mails["ann"].token.profile
+    opens.shop.clock.advance(timedelta(hours=3))
+    store.delete(keys.state(ann), *store.scan_iter(match=f"{{{ann}}}:shown:*"))
+    opens.forget()
+    for mail in mails.values():
+        opens.look(mail)
+    with full(store):
+        opens.record()
+        assert sum(lengths(store).values()) == 0

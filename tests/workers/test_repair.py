@@ -225,6 +225,7 @@ def test_it_counts_a_cap_anew_that_is_none_and_gives_back_those_of_others(
     opens.shop.clock.advance(timedelta(hours=2))
     opens.look(mail)
     opens.record()
+    opens.following.idle()
     assert agree.balance(store, opens.discount) == 9
     assert repairs.free_reservations(opens.shop.now + timedelta(hours=1)) == 0
 
