@@ -7,6 +7,7 @@ in it are keyed hashes, keys and the bytes of pictures, which are named by their
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -24,6 +25,7 @@ from campaigns import access_log, customers, sentfacts
 from campaigns.admin_log import Actor
 from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.subjects import SubjectKey, known_subjects
+from campaigns.veiling import keyless, keyless_text
 from render.facts import decode_shown, decode_used
 from render.lookup import understood
 from render.record import read_personal
@@ -108,6 +110,8 @@ _SENT: Final = """
     WHERE t.profile_id = ANY(:members) ORDER BY t.at, t.delivery_id
 """
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
+_KEYED: Final = re.compile(rb"write[_-]?key|\\u00", re.IGNORECASE)
+"""In what of JSON a write key may be; a name may be spelt with escapes."""
 
 
 def export(session: Session, store: Store, wrapping_key: bytes, profile: int, now: datetime, by: Actor) -> IO[bytes]:
@@ -169,9 +173,11 @@ def _rows(session: Session, query: str, members: Sequence[int], sealed: Mapping[
 
 
 def _content(session: Session, sealed: bytes, kind: SealedBytes) -> Any:
-    """What was sealed; bytes are JSON as it was sent. Raises Unsealable where it is damaged."""
+    """What was sealed, without write keys; bytes are JSON as it was sent. Raises Unsealable where it is damaged."""
     content = kind.read(sealingkeys.content(session, sealed, kind.place))
-    return msgspec.Raw(content) if isinstance(content, bytes) else content
+    if isinstance(content, bytes):
+        return keyless(msgspec.json.decode(content)) if _KEYED.search(content) else msgspec.Raw(content)
+    return keyless_text(content) if kind is REJECTED_CONTENT else content
 
 
 def _read(session: Session, query: str, members: Sequence[int]) -> Any:

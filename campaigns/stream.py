@@ -16,7 +16,7 @@ from base.errors import NotFound
 from campaigns import access_log, admin_log, customers
 from campaigns.admin_log import Actor
 from campaigns.models.accounts import AccessEntry
-from campaigns.veiling import body_of, veiled
+from campaigns.veiling import body_of, keyless, veiled
 from signals import quarantine, stream, tracing
 from signals.events import RejectedEvent
 from signals.intake import Intake
@@ -145,7 +145,7 @@ def _taken(session: Session, intake: Intake, number: int, *, whole: bool) -> Det
     if stream.is_damaged(row):
         return Detail(entry, _root(session, row.profile_id), customers.DAMAGED)
     found = tracing.trace(session, intake.categories, row)
-    body = row.body if whole else veiled(row.body)
+    body = keyless(row.body) if whole else veiled(row.body)
     changes = found.changes
     if changes is not None and not whole:
         changes = [Change(one.path, _hidden(one.path, one.before), _hidden(one.path, one.after)) for one in changes]
@@ -207,7 +207,7 @@ def _contradicting(session: Session, intake: Intake, number: int, *, whole: bool
         "contradicting", row.id, "contradicting", row.source_id, row.received_at, name, profile=profile,
         message="Its message id was taken by a signal with other content; it changed nothing.",
     )  # fmt: skip
-    body = customers.DAMAGED if is_damaged else row.body if whole else veiled(row.body)
+    body = customers.DAMAGED if is_damaged else keyless(row.body) if whole else veiled(row.body)
     return Detail(entry, _root(session, profile), body, other=known.id if known is not None else None)
 
 

@@ -1,4 +1,5 @@
 """What of a signal somebody may see: the body for admins as it came, for support without what names or reaches people.
+A write key in it is for nobody.
 
 What cannot be read may hold anything, so it is for admins alone.
 """
@@ -11,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from campaigns.customers import masked
+from signals import writekeys
 from signals.foldevent import trait_name
 from signals.identifying import is_identifying
 
@@ -69,9 +71,30 @@ def body_of(text: str, *, whole: bool) -> Any:
     """A stored body as JSON to show; None where it is not for who looks, text where it cannot be read."""
     try:
         raw = msgspec.json.decode(text)
-        return raw if whole else veiled(raw)
+        return keyless(raw) if whole else veiled(raw)
     except (msgspec.MsgspecError, RecursionError):
-        return text if whole else None
+        return keyless_text(text) if whole else None
+
+
+def keyless(value: Any) -> Any:
+    """A JSON value without the write keys in it: what is taken now is kept without, what came earlier was not."""
+    match value:
+        case dict():
+            return {
+                name: HIDDEN if _plain(name) == "writekey" and inner is not None else keyless(inner)
+                for name, inner in value.items()
+            }
+        case list():
+            return [keyless(inner) for inner in value]
+        case str():
+            return keyless_text(value)
+        case _:
+            return value
+
+
+def keyless_text(text: str) -> str:
+    """A text, as of a body that cannot be read, without the write keys in it."""
+    return writekeys.SPELT.sub(rf"\g<1>{HIDDEN}", text)
 
 
 def veiled(value: Any, depth: int = 0, *, of_person: bool = False, of_thing: bool = False, called: bool = False) -> Any:

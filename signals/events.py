@@ -38,7 +38,8 @@ class Event(Model):
     for an `Order Updated` of one that another call began; `left_category_ids` are the categories of what is (NULL: the
     order's own, `category_ids`): what its corrections came to (signals/orders.py), kept with each folding of the whole
     history.
-    `body` is the event as it was sent, text for text, sealed; `figures` is what SQL may read (signals/figures.py).
+    `body` is the event as it was sent, without a write key in it, sealed; `figures` is what SQL may read
+    (signals/figures.py).
     """
 
     __tablename__ = "event"

@@ -29,7 +29,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from base.errors import InvalidInput
+from signals.homes import is_household
 from signals.matching import MatchType, match_keys
+from signals.nobody import names_nobody
 from signals.signal import ID_LENGTH, Signal
 from signals.sources import Sender
 
@@ -83,6 +85,7 @@ TieRefusal = Literal["hub", "shared", "names", "apart", "values", "members"]
 """Why two profiles were not merged: the value is a hub; both have user ids; a phone, and their names differ; a person
 said they are two; too many identifiers of a kind; too many profiles."""
 
+NOBODY: Final = "names nobody: it is what systems send where they know no one. Say who it is, or leave it out"
 ADDRESS_LENGTH: Final = 254
 _ADDRESS: Final = re.compile(r"[^@\s\x00-\x1f\"<>(),;:\\\[\]]+@[^@\s\x00-\x1f\"<>(),;:\\\[\]]+\.[^@\s.\x00-\x1f]+")
 _SEPARATORS: Final = re.compile(r"[\s().\-/]")
@@ -120,20 +123,26 @@ def address_hash(hash_key: bytes, address: str) -> bytes:
 
 
 def claims(signal: Signal, sender: Sender) -> tuple[Claim, ...]:
-    """The identifiers a signal names, strongest first. Raises InvalidInput naming a trait that cannot be one.
+    """The identifiers a signal names, strongest first. Raises InvalidInput naming a field or trait that cannot be one,
+    or that names nobody (signals/nobody.py).
 
     A browser's word counts for the anonymous id alone. What `alias` calls previous is not here: see `Resolution`. What
     another call than `identify` says along of a person, in its context, is left out where it cannot be one: an order
     is not lost for a phone number "n/a".
     """
     anonymous: tuple[Claim, ...] = (("anonymous_id", signal.anonymous_id),) if signal.anonymous_id else ()
+    _refuse_nobody("anonymous_id", signal.anonymous_id, "anonymousId")
     if not sender.is_server:
         return anonymous
+    _refuse_nobody("user_id", signal.user_id, "userId")
+    _refuse_nobody("user_id", signal.previous_id, "previousId")
+    if is_household(signal.raw):
+        _refuse_nobody("household", str(signal.raw.get("groupId") or "").strip(), "groupId")
     user: tuple[Claim, ...] = (("user_id", signal.user_id),) if signal.user_id else ()
     traits = signal.raw.get("traits") if signal.type == "identify" else (signal.raw.get("context") or {}).get("traits")
     if not isinstance(traits, dict):
         return user + anonymous
-    contacts = tuple(_contacts(traits, is_stated=signal.type == "identify"))
+    contacts = tuple(_contacts(traits, is_stated=signal.type == "identify", is_new=True))
     return user + contacts + anonymous + _keys(traits, contacts)
 
 
@@ -148,7 +157,7 @@ def claimed(call: Mapping[str, Any]) -> set[Claim]:
     found: set[Claim] = {(kind, str(call[name]).strip()) for kind, name in fields if call.get(name) is not None}
     for traits in (call.get("traits"), (call.get("context") or {}).get("traits")):
         if isinstance(traits, dict):
-            contacts = tuple(_contacts(traits, is_stated=False))
+            contacts = tuple(_contacts(traits, is_stated=False, is_new=False))
             found.update(contacts, _keys(traits, contacts))
     return found
 
@@ -158,7 +167,13 @@ def _keys(traits: Mapping[str, Any], contacts: tuple[Claim, ...]) -> tuple[Claim
     return tuple(match_keys(traits, told.get("email"), told.get("phone")))
 
 
-def _contacts(traits: Mapping[str, Any], *, is_stated: bool) -> Iterator[Claim]:
+def _refuse_nobody(kind: str, value: str | None, path: str) -> None:
+    if value and names_nobody(kind, value):
+        raise InvalidInput(path, NOBODY)
+
+
+def _contacts(traits: Mapping[str, Any], *, is_stated: bool, is_new: bool) -> Iterator[Claim]:
+    """The contacts that traits name. One that names nobody is none where `is_new`: calls were stored with such."""
     named: tuple[tuple[IdentifierType, str], ...] = (
         ("loyalty_id", "loyaltyId"),
         ("loyalty_id", "loyalty_id"),
@@ -171,10 +186,14 @@ def _contacts(traits: Mapping[str, Any], *, is_stated: bool) -> Iterator[Claim]:
             value = str(value)
         if isinstance(value, str) and value.strip():
             try:
-                yield kind, normalised(kind, value, f"traits.{name}")
+                spelt = normalised(kind, value, f"traits.{name}")
+                if is_new:
+                    _refuse_nobody(kind, spelt, f"traits.{name}")
             except InvalidInput:
                 if is_stated:
                     raise
+                continue
+            yield kind, spelt
 
 
 @dataclass(slots=True, eq=False)

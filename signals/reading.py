@@ -27,6 +27,7 @@ from signals.orders import AS_TOLD, NOTHING
 from signals.signal import Arrival, Signal, Untrusted, content_key, read, refuse_untrusted
 from signals.sources import Sender
 from signals.trackingplan import Plan, Plans, Violation
+from signals.writekeys import without
 
 Status = Literal["accepted", "duplicate", "conflict", "rejected", "withheld"]
 """Withheld: sound, and not kept, because the person it is about refuses (signals/withholding.py)."""
@@ -131,7 +132,7 @@ class Reader:
                 untrusted = isinstance(error, Untrusted)
                 reading.outcomes[index] = Outcome("rejected", error.field, error.message, untrusted)
                 reason = "untrusted" if untrusted else "plan" if isinstance(error, Violation) else "invalid"
-                refusal = Refusal(reason, error.field, error.message, body, arrival.type, arrival.skew)
+                refusal = Refusal(reason, error.field, error.message, without(body), arrival.type, arrival.skew)
                 reading.refusals.append(refusal)
         if unknown:
             # A browser may not add to the catalogue: what it names and nobody knows stays without a category.

@@ -16,11 +16,13 @@ from typing import Any, Final
 
 from base.clock import check_year
 from base.errors import InvalidInput
+from signals.nobody import names_nobody
 from signals.shops import PLATFORMS, Shop
 
 MOST: Final = Decimal(10**10)
 CENT: Final = Decimal("0.01")
 MOST_QUANTITY: Final = 10_000
+_CONTACTS: Final = ("email", "phone")
 _GUESTS: Final = {platform: f"{platform}-guest-" for platform in PLATFORMS}
 
 
@@ -58,9 +60,14 @@ class Buyer:
 
 
 def buyer(shop: Shop, number: str, traits: dict[str, Any], order: str) -> Buyer:
-    """A customer by their number; a guest by a keyed hash of their address or phone, and without any, by the order."""
-    told = {name: value for name, value in traits.items() if value}
-    if number:
+    """A customer by their number; a guest by a keyed hash of their address or phone, and without any, by the order.
+
+    A number, address or phone that names nobody (signals/nobody.py) is as good as none: an order is not lost for it.
+    """
+    told = {
+        name: value for name, value in traits.items() if value and not (name in _CONTACTS and names_nobody(name, value))
+    }
+    if number and not names_nobody("user_id", number):
         return Buyer({"userId": f"{shop.prefix}{number}"}, told)
     contact = str(told.get("email") or told.get("phone") or "").strip().lower()
     made = hmac.new(shop.guest_key, f"guest:{contact}".encode(), hashlib.sha256).hexdigest()

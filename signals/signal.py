@@ -17,6 +17,7 @@ from uuid import uuid4
 import msgspec
 
 from base.errors import InvalidInput, no_json
+from signals import writekeys
 from signals.contents import ORDER_KINDS, check_properties, check_traits, order_id, strong_traits
 from signals.events import MESSAGE_ID_LENGTH
 from signals.figures import figures, order_number
@@ -131,11 +132,12 @@ def read(body: bytes, arrival: Arrival) -> Signal:
 
 
 def _completed(raw: dict[str, Any], type_: str) -> bool:
-    """Say in the call itself what its address or its envelope says; returns whether that changed it.
+    """Say in the call itself what its address or its envelope says, and not by which key it came; returns whether that
+    changed it.
 
     RudderStack's SDKs put the traits of `identify` into the context, where other calls carry them as a reminder.
     """
-    changed = "type" not in raw
+    changed = writekeys.dropped(raw) or "type" not in raw
     raw["type"] = type_
     context = raw.get("context")
     if type_ == "identify" and not raw.get("traits") and isinstance(context, dict) and context.get("traits"):
