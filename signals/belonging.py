@@ -46,8 +46,8 @@ _FIND = text("""
     JOIN identifier i USING (type, value_hash) JOIN profile p ON p.id = i.profile_id
     WHERE i.owns
 """)
-# What several profiles of a person stated counts once, what nobody came under not at all. Fences (OFFSET 0) keep each
-# person's own look-ups: with no statistics yet, or old ones, whole tables would be read for one.
+# What several profiles stated counts once, what nobody came under not at all. Fences (OFFSET 0) keep each person's own
+# look-ups: with no statistics yet, or old ones, whole tables would be read for one.
 _DETAILS = text("""
     SELECT r.id AS root_id, (SELECT count(*) FROM profile m WHERE m.root_id = r.id) AS members, d.*
     FROM unnest(CAST(:roots AS bigint[])) AS r (id) CROSS JOIN LATERAL (
@@ -55,15 +55,12 @@ _DETAILS = text("""
                array_agg(h.value) FILTER (WHERE NOT h.owns) AS sealed,
                array_agg(h.value_hash) FILTER (WHERE NOT h.owns) AS hashes,
                array_agg(CASE WHEN NOT h.owns THEN (
-                   SELECT p.root_id FROM identifier o JOIN profile p ON p.id = o.profile_id
-                   WHERE o.owns AND o.type = h.type AND o.value_hash = h.value_hash
-               ) END) FILTER (WHERE NOT h.owns) AS owners
+                   SELECT p.root_id FROM identifier o JOIN profile p ON p.id = o.profile_id WHERE o.owns
+                   AND o.type = h.type AND o.value_hash = h.value_hash) END) FILTER (WHERE NOT h.owns) AS owners
         FROM (
-            SELECT i.type, i.value_hash, bool_or(i.owns) AS owns, (array_agg(i.value))[1] AS value
-            FROM profile m CROSS JOIN LATERAL (
-                SELECT * FROM identifier WHERE profile_id = m.id AND NOT presumed OFFSET 0
-            ) AS i WHERE m.root_id = r.id GROUP BY i.type, i.value_hash
-        ) AS h
+            SELECT i.type, i.value_hash, bool_or(i.owns) AS owns, (array_agg(i.value))[1] AS value FROM profile m
+            CROSS JOIN LATERAL (SELECT * FROM identifier WHERE profile_id = m.id AND NOT presumed OFFSET 0) AS i
+            WHERE m.root_id = r.id GROUP BY i.type, i.value_hash) AS h
     ) AS d
 """)
 _APART = text("""
