@@ -31,6 +31,7 @@ from signals.shopreading import (
     text,
     told,
     track,
+    units,
 )  # fmt: skip
 from signals.shops import Shop
 
@@ -131,7 +132,7 @@ def _refund(refund: Mapping[str, Any], order: str, path: str) -> list[Bound]:
         back = money(line.get("subtotal") or 0, f"{path}subtotal") + money(line.get("total_tax") or 0, f"{path}tax")
         reckoned += back
         if pieces:
-            products.append(_line(mapping(line.get("line_item"))) | {"quantity": pieces})
+            products.append(_line(mapping(line.get("line_item"))) | {"quantity": units(pieces)})
     paid = [
         money(one.get("amount"), f"{path}transactions.amount")
         for one in objects(refund.get("transactions"), f"{path}transactions")

@@ -239,6 +239,10 @@ RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
         6_000, 10_000 - 7_000 + 400,
     ),
     "numbers that nobody means": ({"discount": 10**20, "products": [line() | {"cost": 10**18}]}, [], 3_500, 0),
+    "half of a thing that tells its cost": (
+        {"paid": 50, "products": [line(cost=50) | {"quantity": 0.5}]}, [{"products": [SHOES | {"quantity": 0.25}]}],
+        5_000 - 2_500, 2_500 - 1_250 + 400,
+    ),
     "no number as cost and as discount": ({"products": [line() | {"cost": "?"}], "discount": "?"}, [], 3_500, 0),
     "an order without lines": ({"products": []}, [], 3_500, 0),
 }  # fmt: skip
