@@ -133,6 +133,42 @@ def test_it_keeps_a_refund_until_its_order_comes(shops: Shops) -> None:
     assert shops.desk.rows("SELECT count(*) FROM shop_waiting") == [(0,)]
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_refund_counts_once_its_payments_are_settled(shops: Shops, turn: int) -> None:
+    """By the order's next change, which repeats it; one that failed paid nothing back, and a refund of none did."""
+    once, again = SHOPIFY_REFUND["transactions"]
+    shops.told("shopify", "orders/create", SHOPIFY_ORDER)
+    for payments in (
+        [again],
+        [again | {"status": "pending"}],
+        [once | {"status": "error"}, again],
+        [again, once | {"status": "pending"}],
+    ):
+        shops.told("shopify", "refunds/create", like(SHOPIFY_REFUND, transactions=payments))
+        assert shops.state("7209846112447").order_cents == 10490, payments
+    assert "Order Refunded" not in dict(shops.events())
+    settled = [like(SHOPIFY_REFUND, transactions=[again, once]), like(SHOPIFY_REFUND, transactions=[again])]
+    for number, refund in enumerate(settled[::turn]):
+        later = like(SHOPIFY_ORDER, updated_at=f"2026-03-01T11:00:0{number}+01:00", refunds=[refund])
+        shops.told("shopify", "orders/updated", later)
+    assert shops.state("7209846112447").order_cents == 10490 - 2667
+    for number, payments in enumerate((None, []), 1):
+        shops.told("shopify", "refunds/create", like(SHOPIFY_REFUND, id=number, transactions=payments))
+        assert shops.state("7209846112447").order_cents == 10490 - 2667 * (number + 1)
+
+
+def test_goods_that_are_not_restocked_stay_with_who_was_paid_for_them(shops: Shops) -> None:
+    shops.told("shopify", "orders/create", SHOPIFY_ORDER)
+    before = shops.state("7209846112447").recent
+    for number, restocked in enumerate(("no_restock", "return"), 1):
+        back = like(SHOPIFY_REFUND, id=number)
+        back["refund_line_items"][0]["restock_type"] = restocked
+        shops.told("shopify", "refunds/create", back)
+        state = shops.state("7209846112447")
+        assert state.order_cents == 10490 - 2667 * number
+        assert (state.recent == before) == (restocked == "no_restock")
+
+
 def test_a_damaged_word_that_waits_keeps_no_order_waiting(shops: Shops) -> None:
     for number in (1, 2):
         shops.told("shopify", "refunds/create", like(SHOPIFY_REFUND, id=number))
