@@ -27,6 +27,7 @@ from signals.shopreading import (
     number,
     objects,
     order_of,
+    prices,
     quantity,
     text,
     told,
@@ -209,16 +210,17 @@ def _variants(body: Mapping[str, Any], shop: Shop) -> Iterator[dict[str, Any]]:
     if not title:
         raise InvalidInput("title", "must be given")
     for index, variant in enumerate(variants):
-        named = text(variant.get("title"))
+        named, path = text(variant.get("title")), f"variants[{index}]."
+        price, former = money(variant.get("price"), f"{path}price"), variant.get("compare_at_price")
         item: dict[str, Any] = {
             "id": _key({"sku": variant.get("sku"), "variant_id": variant.get("id")}),
             "title": title if named in ("", "Default Title") else f"{title}, {named}",
-            "price": f"{money(variant.get('price'), f'variants[{index}].price')} {shop.currency}",
             "product_type": text(body.get("product_type")),
             "brand": text(body.get("vendor")),
             "item_group_id": text(body.get("id")),
             "image_link": text(mapping(body.get("image")).get("src"), 2_000),
         }
+        item |= prices(price, former, f"{path}compare_at_price", shop.currency)
         if variant.get("inventory_management") and isinstance(variant.get("inventory_quantity"), int):
             item["quantity"] = max(0, variant["inventory_quantity"])
         yield {name: value for name, value in item.items() if value != ""}

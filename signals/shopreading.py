@@ -119,6 +119,15 @@ def money(value: object, path: str) -> Decimal:
     return amount
 
 
+def prices(price: Decimal, former: object, path: str, currency: str) -> dict[str, str]:
+    """What a product costs, as a feed has it: below a former price that is told it is the sale price. Raises
+    InvalidInput."""
+    before = price if former in (None, "") else money(former, path)
+    if before > price:
+        return {"price": f"{before} {currency}", "sale_price": f"{price} {currency}"}
+    return {"price": f"{price} {currency}"}
+
+
 def told(amount: Decimal) -> float:
     """An amount as a Segment call has it."""
     return float(amount)

@@ -152,8 +152,8 @@ def test_a_refund_counts_once_its_payments_are_settled(shops: Shops, turn: int) 
         later = like(SHOPIFY_ORDER, updated_at=f"2026-03-01T11:00:0{number}+01:00", refunds=[refund])
         shops.told("shopify", "orders/updated", later)
     assert shops.state("7209846112447").order_cents == 10490 - 2667
-    for number, payments in enumerate((None, []), 1):
-        shops.told("shopify", "refunds/create", like(SHOPIFY_REFUND, id=number, transactions=payments))
+    for number, none in enumerate((None, []), 1):
+        shops.told("shopify", "refunds/create", like(SHOPIFY_REFUND, id=number, transactions=none))
         assert shops.state("7209846112447").order_cents == 10490 - 2667 * (number + 1)
 
 
@@ -316,8 +316,26 @@ def test_it_takes_customers_their_consent_and_products(shops: Shops) -> None:
     stale["variants"][0]["price"] = "99.00"
     shops.told("shopify", "products/update", stale)
     listed = shops.desk.rows("SELECT id, price_cents, currency, stock FROM product ORDER BY id")
-    assert listed == [("POLE", 2000, "EUR", 12), ("RUN-42", 3000, "EUR", 4), ("RUN-43", 3250, "EUR", None)]
+    assert listed == [("POLE", 2400, "EUR", 12), ("RUN-42", 3000, "EUR", 4), ("RUN-43", 3250, "EUR", None)]
     assert shops.told("woocommerce", "product.updated", like(WOO_PRODUCT, price="")) == "passed"
+
+
+def test_a_price_below_the_former_one_is_a_sale_until_it_is_told_without(shops: Shops) -> None:
+    cut = like(SHOPIFY_PRODUCT, updated_at="2026-03-01T08:10:00+01:00")
+    for variant, former in zip(cut["variants"], ("45.00", "0.00"), strict=True):
+        variant["compare_at_price"] = former
+    ended = like(SHOPIFY_PRODUCT, updated_at="2026-03-01T08:20:00+01:00")
+    ended["variants"][0] |= {"price": "45.00", "compare_at_price": None}
+    variable = like(WOO_PRODUCT, regular_price="", date_modified_gmt="2026-03-01T07:30:00")
+    seen = "SELECT id, price_cents, sale_cents FROM product ORDER BY id"
+    shops.told("woocommerce", "product.updated", WOO_PRODUCT)
+    shops.told("shopify", "products/update", cut)
+    assert shops.desk.rows(seen) == [("POLE", 2400, 2000), ("RUN-42", 4500, 3000), ("RUN-43", 3250, None)]
+    shops.told("woocommerce", "product.updated", variable)
+    shops.told("shopify", "products/update", ended)
+    assert shops.desk.rows(seen) == [("POLE", 2000, None), ("RUN-42", 4500, None), ("RUN-43", 3250, None)]
+    unread = like(variable, id=94, sku="B", regular_price="dear")
+    assert shops.told("woocommerce", "product.updated", unread) == "unreadable"
 
 
 def test_it_believes_nothing_that_is_not_signed(shops: Shops) -> None:
