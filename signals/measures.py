@@ -10,11 +10,12 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Final, Protocol
 
-from signals.state import MAX_NUMBER, MAX_QUANTITY
+from signals.state import MAX_NUMBER
 
 UNIT: Final = 1_000_000
 """Millionths in a unit; what is told more finely is rounded to them, halves up."""
 
+MAX_QUANTITY: Final = 100_000
 MOST: Final = MAX_QUANTITY * UNIT
 
 

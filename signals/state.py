@@ -50,7 +50,6 @@ MAX_REGISTERED = 16
 MAX_SURVEYS = 8
 MAX_CONSENTS = 8
 MAX_SCORES = 24
-MAX_QUANTITY = 100_000
 MAX_PRODUCT_ID = 64
 """Characters of a product id that are kept; longer ones are cut, everywhere in the same way."""
 

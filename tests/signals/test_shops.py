@@ -152,8 +152,10 @@ def test_a_refund_counts_once_its_payments_are_settled(shops: Shops, turn: int) 
         later = like(SHOPIFY_ORDER, updated_at=f"2026-03-01T11:00:0{number}+01:00", refunds=[refund])
         shops.told("shopify", "orders/updated", later)
     assert shops.state("7209846112447").order_cents == 10490 - 2667
-    for number, none in enumerate((None, []), 1):
-        shops.told("shopify", "refunds/create", like(SHOPIFY_REFUND, id=number, transactions=none))
+    bare = like(SHOPIFY_REFUND, id=2)
+    del bare["transactions"]
+    for number, refund in enumerate((like(SHOPIFY_REFUND, id=1, transactions=[]), bare), 1):
+        shops.told("shopify", "refunds/create", refund)
         assert shops.state("7209846112447").order_cents == 10490 - 2667 * (number + 1)
 
 
