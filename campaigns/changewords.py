@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from signals.measures import shown
 from signals.moments import ORIGIN, moment_of, ms_of
 from signals.tracing import Change
 
@@ -127,4 +128,5 @@ def _marked(word: str, kind: str, name: str) -> str:
 
 
 def _line(line: Mapping[str, Any]) -> str:
-    return f"{line['quantity']} × {line['product']}" if line["quantity"] != 1 else str(line["product"])
+    quantity = shown(line["quantity"], line.get("millionths", 0))
+    return f"{quantity} × {line['product']}" if quantity != 1 else str(line["product"])

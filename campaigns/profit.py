@@ -288,7 +288,7 @@ EARNED: Final = f"""
                         THEN coalesce(sum(each.price * each.quantity) FILTER (WHERE each.cost IS NULL)
                              / nullif(sum(each.price * each.quantity), 0), 1) END AS untold
             FROM (
-                SELECT trunc(coalesce({_told("line ->> 'quantity'")}, 1)) AS quantity,
+                SELECT coalesce({_told("line ->> 'quantity'")}, 1) AS quantity,
                        {_told("line ->> 'cost'")} AS cost, {_told("line ->> 'price'")} AS price
                 FROM {_LINES.format("coalesce(changed.figures, o.figures)")} AS line
             ) each

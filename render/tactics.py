@@ -22,6 +22,7 @@ from render.fields import Fields, offer_price
 from render.money import money
 from render.pick import PoolProduct
 from render.plan import Offer
+from signals import measures
 from signals.currencies import exponent
 from signals.productfacts import ProductFacts
 
@@ -57,7 +58,7 @@ def _cart_value(at: Situation) -> int | None:
     cart = at.state.cart
     if not cart or len(at.plain.cart) < len(cart) or any(line.cents is None for line in cart):
         return None
-    hundredths = sum(line.quantity * (line.cents or 0) for line in cart)
+    hundredths = sum(measures.worth(line) for line in cart)
     # Carts are told in hundredths of whatever currency; a yen has none.
     return int(hundredths * 10 ** exponent(at.plan.currency) // 100)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from signals import carts
+from msgspec.structs import replace
+
+from signals import carts, measures
 from signals.foldevent import FoldEvent, Line
 from signals.moments import day_of
 from signals.state import (
@@ -18,7 +20,6 @@ from signals.state import (
     MAX_COMPLAINTS,
     MAX_CONSENTS,
     MAX_MARKS,
-    MAX_QUANTITY,
     MAX_REGISTERED,
     MAX_REVIEWS,
     MAX_SURVEYS,
@@ -58,10 +59,10 @@ def _cart_add(state: ProfileState, event: FoldEvent, seconds: int) -> None:
     for line in event.lines:
         at = _place_in(cart, line)
         if at is None:
-            cart.append(CartLine(line.product, line.category, line.quantity, line.cents))
+            cart.append(_in_cart(line))
         else:
-            quantity = min(cart[at].quantity + line.quantity, MAX_QUANTITY)
-            cart[at] = CartLine(line.product, line.category, quantity, line.cents or cart[at].cents)
+            together = min(measures.exact(cart[at]) + measures.exact(line), measures.MOST)
+            cart[at] = _of(together, replace(cart[at], category=line.category, cents=line.cents or cart[at].cents))
     state.cart, state.cart_s = tuple(cart[-MAX_CART:]), seconds
 
 
@@ -69,8 +70,8 @@ def _cart_remove(state: ProfileState, event: FoldEvent, seconds: int) -> None:
     cart = list(state.cart)
     for line in event.lines:
         at = _place_in(cart, line)
-        if at is not None and cart[at].quantity > line.quantity:
-            cart[at] = CartLine(line.product, cart[at].category, cart[at].quantity - line.quantity, cart[at].cents)
+        if at is not None and (left := measures.exact(cart[at]) - measures.exact(line)) > 0:
+            cart[at] = _of(left, cart[at])
         elif at is not None:
             del cart[at]
     state.cart, state.cart_s = tuple(cart), seconds if cart else None
@@ -81,9 +82,7 @@ def _cart_remove(state: ProfileState, event: FoldEvent, seconds: int) -> None:
 def _cart(state: ProfileState, event: FoldEvent, seconds: int) -> None:
     """`Cart Viewed` tells the whole cart; without products it only says that the cart was looked at."""
     if event.lines:
-        state.cart = tuple(CartLine(line.product, line.category, line.quantity, line.cents) for line in event.lines)[
-            -MAX_CART:
-        ]
+        state.cart = tuple(_in_cart(line) for line in event.lines)[-MAX_CART:]
         state.cart_s = seconds
 
 
@@ -215,6 +214,15 @@ def _newer(known: int | None, seconds: int) -> int:
 
 def _categories(event: FoldEvent) -> set[int]:
     return ({line.category for line in event.lines} | {event.category}) - {0}
+
+
+def _in_cart(line: Line) -> CartLine:
+    return CartLine(line.product, line.category, line.quantity, line.cents, line.millionths)
+
+
+def _of(millionths: int, line: CartLine) -> CartLine:
+    quantity, kept = measures.pieces(millionths)
+    return replace(line, quantity=quantity, millionths=kept)
 
 
 def _place_in(cart: list[CartLine], line: Line) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from base.errors import InvalidInput
 from signals.foldevent import MAX_CENTS, MAX_ID, Kind, cents_of, product_id, trait_name
-from signals.state import MAX_QUANTITY
+from signals.measures import MAX_QUANTITY
 
 PRODUCTS: Final = 500
 TEXT_LENGTH: Final = 200

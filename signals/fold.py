@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from signals import measures
 from signals.behaviour import STEPS, viewed
 from signals.foldevent import CORRECTIONS, MAIL_KINDS, FoldEvent
 from signals.gaps import longer
@@ -196,7 +197,7 @@ def _place(state: ProfileState, event: FoldEvent, order: Placement, seconds: int
     spent: dict[int, int] = {}
     for line in own:
         if line.category:
-            spent[line.category] = spent.get(line.category, 0) + line.quantity * (line.cents or 0)
+            spent[line.category] = spent.get(line.category, 0) + measures.worth(line)
     by_coupon = {line.category for line in own if line.coupon}
     for category, cents in spent.items():
         _buy(state.categories, category, order.worth(cents), seconds, category in by_coupon)

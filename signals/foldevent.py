@@ -14,9 +14,10 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from signals import measures
 from signals.carts import CLUE_EVENTS, clue_of
 from signals.currencies import PAR, told_in
-from signals.state import MAX_NUMBER, MAX_PRODUCT_ID, MAX_QUANTITY, MAX_TRAIT_NAME, MAX_TRAIT_TEXT, Trait
+from signals.state import MAX_NUMBER, MAX_PRODUCT_ID, MAX_TRAIT_NAME, MAX_TRAIT_TEXT, Trait
 
 Kind = Literal[
     "order", "order_update", "refund", "cancel", "view", "list_view", "cart_add", "cart_remove", "cart", "checkout",
@@ -47,7 +48,8 @@ _EXACT, _NEAR = 1e7, 1e-4
 class Line(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A product in a call. `category` 0 is unknown; `cents` is the price of one unit, None when not told.
 
-    `coupon` tells that it was bought with one.
+    `coupon` tells that it was bought with one; `millionths` how much of it was, where that is no whole number of units
+    (signals/measures.py).
     """
 
     product: str
@@ -56,6 +58,7 @@ class Line(msgspec.Struct, array_like=True, frozen=True, gc=False):
     cents: int | None = None
     gift: bool = False
     coupon: bool = False
+    millionths: int = 0
 
 
 class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,7 +273,7 @@ def _line(product: object, category_id: Callable[[str], int | None], gift: bool,
     name = product_id(product)
     category = _category(product, category_id)
     told = product.get("quantity")
-    quantity = 1 if told is None else _quantity(told)
+    quantity, millionths = (1, 0) if told is None else measures.pieces(measures.told(told))
     if quantity < 1 or not (name or category):
         return None
     cents = cents_of(product.get("price"))
@@ -278,7 +281,7 @@ def _line(product: object, category_id: Callable[[str], int | None], gift: bool,
         cents = None
     if not coupon and "coupon" in product:
         coupon = bool(_text(product["coupon"]))
-    return Line(name, category, quantity, cents, gift or product.get("gift") is True, coupon)
+    return Line(name, category, quantity, cents, gift or product.get("gift") is True, coupon, millionths)
 
 
 def product_id(product: Mapping[str, Any]) -> str:
@@ -298,18 +301,6 @@ def _category(properties: Mapping[str, Any], category_id: Callable[[str], int | 
     told = properties.get("category")
     text = told if type(told) is str else _text(_first(properties, *_CATEGORY))
     return (category_id(text) or 0) if text else 0
-
-
-def _quantity(value: object) -> int:
-    if value is None:
-        return 1
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return 0
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return 0
-    return min(int(number), MAX_QUANTITY) if abs(number) <= MAX_NUMBER else 0
 
 
 def _score(value: object) -> float | None:

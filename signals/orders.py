@@ -16,8 +16,12 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from signals.currencies import PAR, exchanged, worth
 from signals.foldevent import MAX_CENTS, NOT_OWN, STANDS, FoldEvent, Line
+from signals.measures import exact, pieces
+from signals.measures import worth as worth_of
 from signals.state import MAX_ORDER_KEYS, MAX_UNMATCHED, ORDER_KEY
 
 CORRECTING: Final = ("order refunded", "order cancelled", "order canceled", "order updated")
@@ -82,10 +86,10 @@ class Placement:
             self._is_emptied = event.emptied
         self.paid = paid(event)
         self.amount = self._kept = self.paid or 0
-        prices = [line.quantity * line.cents for line in self.lines if line.cents is not None]
+        prices = [worth_of(line) for line in self.lines if line.cents is not None]
         is_priced = len(prices) == len(self.lines)
         self._prices = sum(prices) if is_priced else 0
-        self._pieces = sum([line.quantity for line in self.lines])
+        self._pieces = sum([exact(line) for line in self.lines])
         self._is_priced = event.total_cents is not None or (is_priced and bool(prices))
         self._is_paid_back = False
 
@@ -115,7 +119,7 @@ class Placement:
         if not returned and total_cents is None:
             self.cancel()
             return
-        before, pieces = self.lines, sum([line.quantity for line in self.lines])
+        before, pieces = self.lines, sum([exact(line) for line in self.lines])
         worth = sum([self._remove(line) for line in returned])
         money = worth if total_cents is None else abs(total_cents)
         self._kept -= money
@@ -129,7 +133,7 @@ class Placement:
         self._pay_back(money)
         # Money alone leaves the goods with the customer; which goods an order is of may not have been told.
         if self.lines != before:
-            gone = pieces - sum([line.quantity for line in self.lines])
+            gone = pieces - sum([exact(line) for line in self.lines])
             self._come_back(worth / self._prices if self._prices else gone / self._pieces)
         elif returned and not (before or self._is_emptied):
             self._come_back(money / self.paid if self.paid else 0.0)
@@ -158,12 +162,7 @@ class Placement:
     def mark(self, event: FoldEvent) -> None:
         """Mark lines as not for the person's own need: those of the product or category named, else all."""
         wanted = {line.product for line in event.lines if line.product}
-        self.lines = [
-            Line(line.product, line.category, line.quantity, line.cents, True, line.coupon)
-            if _meant(line, event, wanted)
-            else line
-            for line in self.lines
-        ]
+        self.lines = [replace(line, gift=True) if _meant(line, event, wanted) else line for line in self.lines]
 
     def left(self, told: FoldEvent) -> Left:
         """What is left of the order that this call told. Gift marks change nothing: a gift was bought too."""
@@ -173,17 +172,21 @@ class Placement:
         return AS_TOLD if bought == kept else Left(categories=tuple(sorted(told.categories - bought | kept)))
 
     def _remove(self, returned: Line) -> int:
-        """Take away the pieces of a returned line that are there; what they cost, in cents."""
-        left, worth = returned.quantity, 0
+        """Take away as much of a returned line as is there; what it cost, in cents."""
+        left, worth = exact(returned), 0
         kept = []
         for own in self.lines:
             if left and _same(own, returned):
-                gone = min(left, own.quantity)
+                had = exact(own)
+                gone = min(left, had)
                 left -= gone
-                worth += gone * (own.cents or 0)
-                if gone == own.quantity:
+                worth += worth_of(own)
+                if gone == had:
                     continue
-                own = Line(own.product, own.category, own.quantity - gone, own.cents, own.gift, own.coupon)
+                quantity, millionths = pieces(had - gone)
+                own = replace(own, quantity=quantity, millionths=millionths)
+                # By what stays: parts that come back one by one cost together what they do at once.
+                worth -= worth_of(own)
             kept.append(own)
         self.lines = kept
         return worth
@@ -304,7 +307,7 @@ def paid(event: FoldEvent) -> int | None:
     tells neither."""
     if event.total_cents is not None:
         return max(0, event.total_cents)
-    priced = [line.quantity * line.cents for line in event.lines if line.cents is not None]
+    priced = [worth_of(line) for line in event.lines if line.cents is not None]
     return min(sum(priced), MAX_CENTS) if priced else None
 
 

@@ -27,10 +27,12 @@ from signals.shopreading import (
     number,
     objects,
     order_of,
+    prices,
     quantity,
     text,
     told,
     track,
+    units,
 )  # fmt: skip
 from signals.shops import Shop
 
@@ -40,6 +42,7 @@ ORDERS: Final = frozenset({
 })  # fmt: skip
 CUSTOMERS: Final = frozenset({"customers/create", "customers/update"})
 PRODUCTS: Final = frozenset({"products/create", "products/update"})
+_UNDER_WAY: Final = ("pending", "awaiting_response")
 _GRANTED: Final = {"subscribed": True, "unsubscribed": False}
 
 
@@ -123,6 +126,9 @@ def _key(line: Mapping[str, Any]) -> str:
 
 
 def _refund(refund: Mapping[str, Any], order: str, path: str) -> list[Bound]:
+    """What came back by a refund: nothing while its payments are under way, or if all of them failed. It is told once,
+    so it waits for the order's next change to tell that they are settled. What is not restocked is money alone.
+    """
     name, at = number(refund.get("id"), f"{path}id"), moment(refund.get("created_at"), f"{path}created_at")
     products: list[dict[str, Any]] = []
     reckoned = Decimal(0)
@@ -130,15 +136,19 @@ def _refund(refund: Mapping[str, Any], order: str, path: str) -> list[Bound]:
         pieces = quantity(line.get("quantity"), f"{path}refund_line_items.quantity")
         back = money(line.get("subtotal") or 0, f"{path}subtotal") + money(line.get("total_tax") or 0, f"{path}tax")
         reckoned += back
-        if pieces:
-            products.append(_line(mapping(line.get("line_item"))) | {"quantity": pieces})
+        if pieces and line.get("restock_type") != "no_restock":
+            products.append(_line(mapping(line.get("line_item"))) | {"quantity": units(pieces)})
+    payments = [
+        one for one in objects(refund.get("transactions"), f"{path}transactions") if one.get("kind") == "refund"
+    ]
     paid = [
         money(one.get("amount"), f"{path}transactions.amount")
-        for one in objects(refund.get("transactions"), f"{path}transactions")
-        if one.get("kind") == "refund" and one.get("status") in (None, "success")
+        for one in payments
+        if one.get("status") in (None, "success")
     ]
+    is_unsettled = any(one.get("status") in _UNDER_WAY for one in payments) or bool(payments and not paid)
     total = sum(paid, Decimal(0)) if paid else reckoned
-    if not (products or total):
+    if is_unsettled or not (products or total):
         return []
     properties: dict[str, Any] = {"order_id": order, "refund_id": name, "products": products}
     if total:
@@ -200,16 +210,17 @@ def _variants(body: Mapping[str, Any], shop: Shop) -> Iterator[dict[str, Any]]:
     if not title:
         raise InvalidInput("title", "must be given")
     for index, variant in enumerate(variants):
-        named = text(variant.get("title"))
+        named, path = text(variant.get("title")), f"variants[{index}]."
+        price, former = money(variant.get("price"), f"{path}price"), variant.get("compare_at_price")
         item: dict[str, Any] = {
             "id": _key({"sku": variant.get("sku"), "variant_id": variant.get("id")}),
             "title": title if named in ("", "Default Title") else f"{title}, {named}",
-            "price": f"{money(variant.get('price'), f'variants[{index}].price')} {shop.currency}",
             "product_type": text(body.get("product_type")),
             "brand": text(body.get("vendor")),
             "item_group_id": text(body.get("id")),
             "image_link": text(mapping(body.get("image")).get("src"), 2_000),
         }
+        item |= prices(price, former, f"{path}compare_at_price", shop.currency)
         if variant.get("inventory_management") and isinstance(variant.get("inventory_quantity"), int):
             item["quantity"] = max(0, variant["inventory_quantity"])
         yield {name: value for name, value in item.items() if value != ""}

@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any, Final
 
 from base.clock import check_year
@@ -21,6 +21,7 @@ from signals.shops import PLATFORMS, Shop
 
 MOST: Final = Decimal(10**10)
 CENT: Final = Decimal("0.01")
+MILLIONTH: Final = Decimal("0.000001")
 MOST_QUANTITY: Final = 10_000
 _CONTACTS: Final = ("email", "phone")
 _GUESTS: Final = {platform: f"{platform}-guest-" for platform in PLATFORMS}
@@ -97,13 +98,21 @@ def track(who: Buyer, event: str, name: str, at: datetime, properties: dict[str,
     return call | who.names
 
 
-def lines(product: dict[str, Any], quantity: int, paid: Decimal) -> Iterator[dict[str, Any]]:
+def lines(product: dict[str, Any], quantity: Decimal, paid: Decimal) -> Iterator[dict[str, Any]]:
     """A line of so many units for which so much was paid: as one, or as two of prices a cent apart."""
-    cents = int((paid / CENT).to_integral_value())
+    cents = (paid / CENT).to_integral_value()
+    near = (cents / quantity).to_integral_value()
+    if (near * quantity).to_integral_value(ROUND_HALF_UP) == cents:
+        yield product | {"quantity": units(quantity), "price": int(near) / 100}
+        return
     unit, rest = divmod(cents, quantity)
     for number, price in ((quantity - rest, unit), (rest, unit + 1)):
-        if number:
-            yield product | {"quantity": number, "price": price / 100}
+        yield product | {"quantity": units(number), "price": int(price) / 100}
+
+
+def units(quantity: Decimal) -> int | float:
+    """A quantity as a Segment call has it."""
+    return int(quantity) if quantity == int(quantity) else float(quantity)
 
 
 def money(value: object, path: str) -> Decimal:
@@ -117,16 +126,26 @@ def money(value: object, path: str) -> Decimal:
     return amount
 
 
+def prices(price: Decimal, former: object, path: str, currency: str) -> dict[str, str]:
+    """What a product costs, as a feed has it: below a former price that is told it is the sale price. Raises
+    InvalidInput."""
+    before = price if former in (None, "") else money(former, path)
+    if before > price:
+        return {"price": f"{before} {currency}", "sale_price": f"{price} {currency}"}
+    return {"price": f"{price} {currency}"}
+
+
 def told(amount: Decimal) -> float:
     """An amount as a Segment call has it."""
     return float(amount)
 
 
-def quantity(value: object, path: str) -> int:
-    """A number of pieces. Raises InvalidInput."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_QUANTITY:
-        raise InvalidInput(path, f"must be a whole number up to {MOST_QUANTITY}")
-    return value
+def quantity(value: object, path: str) -> Decimal:
+    """A number of units, which extensions of shops sell parts of too, in millionths. Raises InvalidInput."""
+    number = Decimal(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if number is None or not number.is_finite() or not 0 <= number <= MOST_QUANTITY:
+        raise InvalidInput(path, f"must be a number up to {MOST_QUANTITY}")
+    return number.quantize(MILLIONTH, ROUND_HALF_UP)
 
 
 def moment(value: object, path: str) -> datetime:

@@ -50,7 +50,6 @@ MAX_REGISTERED = 16
 MAX_SURVEYS = 8
 MAX_CONSENTS = 8
 MAX_SCORES = 24
-MAX_QUANTITY = 100_000
 MAX_PRODUCT_ID = 64
 """Characters of a product id that are kept; longer ones are cut, everywhere in the same way."""
 
@@ -102,7 +101,7 @@ class CategoryStats(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Purchase(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One line of a recent order, net of returns. `category` 0 means unknown; `cents` is the price of one unit."""
+    """One line of a recent order, net of returns. `category` 0 is unknown; `cents` is one unit's price; parts count."""
 
     product: str
     category: int
@@ -112,12 +111,13 @@ class Purchase(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class CartLine(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What lies in the cart. `cents` is the price of one unit, None when never told."""
+    """What lies in the cart, as a Line (signals/foldevent.py). `cents` is the price of a unit, None when never told."""
 
     product: str
     category: int
     quantity: int
     cents: int | None
+    millionths: int = 0
 
 
 class Views(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -17,6 +17,7 @@ from signals.events import Event
 from signals.fold import fold_all
 from signals.foldevent import FoldEvent
 from signals.histories import Told, readable_history, stored
+from signals.measures import shown
 from signals.moments import ms_of
 from signals.profiles import Profile
 from signals.state import ProfileState, document
@@ -76,8 +77,9 @@ def _form(event: FoldEvent, names: Mapping[int, str]) -> dict[str, Any]:
     nothing = msgspec.to_builtins(_NOTHING)
     form = {name: value for name, value in plain.items() if value != nothing[name] or name == "kind"}
     form["lines"] = [
-        {"product": line.product, "category": names.get(line.category, ""), "quantity": line.quantity,
-         "cents": line.cents, "gift": line.gift, "coupon": line.coupon}
+        {"product": line.product, "category": names.get(line.category, ""),
+         "quantity": shown(line.quantity, line.millionths), "cents": line.cents, "gift": line.gift,
+         "coupon": line.coupon}
         for line in event.lines
     ]  # fmt: skip
     if event.category:

@@ -25,6 +25,7 @@ from signals.shopreading import (
     number,
     objects,
     order_of,
+    prices,
     quantity,
     text,
     told,
@@ -150,13 +151,13 @@ def _product(body: Mapping[str, Any], shop: Shop) -> Said:
     item: dict[str, Any] = {
         "id": text(body.get("sku"), 64) or number(body.get("id"), "id"),
         "title": text(body.get("name"), 500),
-        "price": f"{money(body.get('price'), 'price')} {shop.currency}",
         "product_type": categories[0] if categories else "",
         "item_group_id": text(body.get("parent_id")) if body.get("parent_id") else "",
         "link": text(body.get("permalink"), 2_000),
         "image_link": images[0] if images else "",
         "availability": "in_stock" if body.get("stock_status") == "instock" else "out_of_stock",
     }
+    item |= prices(money(body.get("price"), "price"), body.get("regular_price"), "regular_price", shop.currency)
     if body.get("manage_stock") is True and isinstance(body.get("stock_quantity"), int):
         item["quantity"] = max(0, body["stock_quantity"])
     return Said(items=[{name: value for name, value in item.items() if value != ""}], items_at=changed)

@@ -218,8 +218,8 @@ RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
     "money, and a product of which no piece came": (
         {"products": [SHOES]}, [{"total": 10, "products": [{"product_id": "shoes-1", "quantity": 0}]}], 4_000, 1_000,
     ),
-    "one of two lines of an order at half the price": (
-        {"paid": 50, "discount": 50, "products": [line(cost=20) | {"price": 50}, SOCKS | {"price": 50, "cost": 20}]},
+    "one of two lines of an order at half the price, the other of half a unit": (
+        {"paid": 50, "discount": 50, "products": [line(cost=40) | {"quantity": .5}, SOCKS | {"price": 50, "cost": 20}]},
         [{"product_id": "socks-1"}], 6_000, 5_000 - 2_000 + 400,
     ),
     "one of two lines of an order that cost nothing": (

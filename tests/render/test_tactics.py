@@ -102,6 +102,9 @@ def test_it_tells_what_is_missing_to_free_delivery_by_the_cart_at_the_open(
 ) -> None:
     fields = said(tempting(), [cart(("sock", ATTIRE, quantity, cents))])
     assert fields["offer.delivery"] == line
+    half = [cart(("sock", ATTIRE, quantity, cents)), cart(("sock", ATTIRE, quantity, 2 * cents), minute=1)]
+    half[1] = replace(half[1], lines=(replace(half[1].lines[0], millionths=quantity * 500_000),))
+    assert said(tempting(), half)["offer.delivery"] == line
     assert "delivery" in str(fields["profile.bound"])
 
 

@@ -47,7 +47,7 @@ def identify(traits: Mapping[str, Any], *, at: datetime = MORNING, id: str = "i1
     return fold_event(raw, CATEGORIES.get, time_ms=unix_ms(at), source=1, arrival=arrival)
 
 
-def item(category: str, product: str | None = None, price: float | str = 10, quantity: int = 1) -> dict[str, Any]:
+def item(category: str, product: str | None = None, price: float | str = 10, quantity: float = 1) -> dict[str, Any]:
     """A product in a call."""
     return {"product_id": product or f"{category}-1", "category": category, "price": price, "quantity": quantity}
 
@@ -182,7 +182,11 @@ def order_histories(draw: st.DrawFn) -> list[FoldEvent]:
         order_id = f"o{chance.randint(max(0, number - 30), number + 3)}"
         name = chance.choice(["Order Completed"] * 9 + ["Order Updated", "Order Refunded", "Offer Feedback"])
         products = [
-            item(chance.choice(sorted(CATEGORIES)), chance.choice(["p1", "p2"]), quantity=chance.choice([0, 1, 1, 2]))
+            item(
+                chance.choice(sorted(CATEGORIES)),
+                chance.choice(["p1", "p2"]),
+                quantity=chance.choice([0, 1, 1, 2, 0.35]),
+            )
             for _ in range(2)
         ]
         if chance.random() < 0.2:

@@ -118,6 +118,9 @@ def test_what_is_paid_is_rounded_as_the_state_rounds_it(desk: Desk) -> None:
     [
         ({"products": [{"product_id": "p", "price": 2.5, "quantity": 3}, {"product_id": "q"}]}, 750),
         ({"product_id": "p", "price": 4, "quantity": 2}, 800),
+        ({"products": [{"product_id": "p", "price": 10, "quantity": 1.5}]}, 1_500),
+        ({"products": [{"product_id": "p", "price": 10, "quantity": "0.75"}]}, 750),
+        ({"product_id": "p", "price": 9.99, "quantity": 0.5}, 500),
         ({"products": [{"product_id": "p"}]}, None),
         ({"products": [{"product_id": f"p{n}", "price": 10**10, "quantity": 100_000} for n in range(95)]}, 10**12),
     ],

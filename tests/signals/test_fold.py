@@ -248,6 +248,19 @@ def test_it_empties_the_cart_with_the_order() -> None:
     ]
     state = fold_all(steps)
     assert [(line.category, line.quantity) for line in state.cart] == [(SHOES, 1)]
+    weighed = [
+        event("Product Added", item("shoes", quantity=0.1), at=MORNING + 4 * HOUR, id="e"),
+        event("Product Added", item("shoes", quantity=0.2), at=MORNING + 5 * HOUR, id="f"),
+        event("Product Removed", item("shoes", quantity=1.05), at=MORNING + 6 * HOUR, id="g"),
+        event("Product Removed", item("shoes", quantity=0.25), at=MORNING + 7 * HOUR, id="h"),
+    ]
+    told = []
+    for one in weighed:
+        advanced = advance(state, [one])
+        assert advanced is not None
+        state = advanced
+        told.append([(line.quantity, line.millionths) for line in state.cart])
+    assert told == [[(2, 1_100_000)], [(2, 1_300_000)], [(1, 250_000)], []]
     assert fold(state, order("o1", item("shoes"), at=MORNING + DAY)).cart == ()
 
 

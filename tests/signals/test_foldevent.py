@@ -55,6 +55,21 @@ def test_it_reads_an_order_with_its_products() -> None:
 
 
 @pytest.mark.parametrize(
+    ("quantity", "read"),
+    [
+        (1.5, (2, 1_500_000)), ("0.75", (1, 750_000)), (2.0, (2, 0)), ("2", (2, 0)), (None, (1, 0)),
+        (0.1234565, (1, 123_457)), (0.0000004, None), (0, None), (-1.5, None), (-2, None), ("much", None), (True, None),
+        ("nan", None), (1e300, None), (10**400, None), (100_000.5, (100_000, 0)), (10**9, (100_000, 0)),
+    ],
+)  # fmt: skip
+def test_it_reads_how_much_of_a_product_in_millionths_where_it_is_no_whole_number(
+    quantity: Any, read: tuple[int, int] | None
+) -> None:
+    told = event("Order Completed", {"order_id": "o1", "products": [{"product_id": "p1", "quantity": quantity}]})
+    assert [(line.quantity, line.millionths) for line in told.lines] == ([] if read is None else [read])
+
+
+@pytest.mark.parametrize(
     ("order_id", "refund_id", "read"),
     [
         ("727", "91", "91"),

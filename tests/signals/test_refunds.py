@@ -23,7 +23,13 @@ _backs = st.fixed_dictionaries(
         "total": st.sampled_from([0, 5, 26.66, 40, 60]),
         "products": st.lists(
             st.sampled_from(
-                [item("shoes", "p1"), item("shoes", "p1", quantity=2), item("shoes", "p2"), item("socks", "p3")]
+                [
+                    item("shoes", "p1"),
+                    item("shoes", "p1", quantity=2),
+                    item("shoes", "p2"),
+                    item("shoes", "p2", quantity=0.35),
+                    item("socks", "p3"),
+                ]
             ),
             min_size=1,
             max_size=2,
@@ -51,6 +57,29 @@ def test_an_order_of_which_all_came_back_in_parts_is_none_whichever_part_was_fir
         assert (state.orders, state.order_cents) == (orders, cents), parts
         assert SHOES not in state.categories
         assert (CATEGORIES["socks"] in state.categories) == bool(orders)
+
+
+def test_parts_of_a_unit_are_worth_their_part_of_its_price_and_come_back_so() -> None:
+    """At 9.99 a kilogram: 1.5 of them are 14.985, rounded once."""
+    bought = order("o1", item("shoes", "cheese", price=9.99, quantity=1.5), item("socks", "rope", quantity=0.25))
+    state = fold_all([bought])
+    assert (state.orders, state.order_cents, state.categories[SHOES].cents) == (1, 1_499 + 250, 1_499)
+    assert [(line.product, line.quantity) for line in state.recent] == [("cheese", 2), ("rope", 1)]
+    parts = [
+        event(
+            "Order Refunded", {"order_id": "o1", "products": [item("shoes", "cheese", quantity=part)]},
+            at=MORNING + hours * HOUR, id=f"r{hours}",
+        )
+        for hours, part in enumerate((0.3, 0.5, 0.7), 1)
+    ]  # fmt: skip
+    for back, cents, pieces in ((parts[:1], 1_199, 2), (parts[:2], 699, 1), (parts[1:], 300, 1)):
+        state = fold_all([bought, *back])
+        assert (state.order_cents, state.categories[SHOES].cents) == (cents + 250, cents)
+        assert state.recent[0].quantity == pieces
+        assert encode(state) == encode(fold_all([bought, *back[::-1]]))
+    state = fold_all([bought, *parts])
+    assert (state.orders, state.order_cents, SHOES in state.categories) == (1, 250, False)
+    assert resolve([bought, parts[1]]).placements[0].share == pytest.approx(500 / 1_749, abs=0.001)
 
 
 @settings(max_examples=150)

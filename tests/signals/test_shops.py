@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import hmac
 import itertools
@@ -222,6 +223,13 @@ def test_it_takes_a_woocommerce_order_with_lines_as_they_were_paid(shops: Shops)
     ((body,),) = shops.desk.rows("SELECT body FROM event WHERE name = 'Order Completed'")
     lines = [(line["product_id"], line["quantity"], line["price"]) for line in body["properties"]["products"]]
     assert lines == [("POLE", 2, 21.0), ("188", 1, 8.8)]
+    weighed = copy.deepcopy(WOO_ORDER) | {"id": 728, "total": "18.83"}
+    weighed["line_items"][0] |= {"quantity": 1.5, "total": "14.99", "total_tax": "0.00"}
+    weighed["line_items"][1] |= {"quantity": 150.5, "total": "3.84", "total_tax": "0.00"}
+    shops.told("woocommerce", "order.created", weighed)
+    ((body,),) = shops.desk.rows("SELECT body FROM event WHERE name = 'Order Completed' ORDER BY id DESC LIMIT 1")
+    lines = [(line["product_id"], line["quantity"], line["price"]) for line in body["properties"]["products"]]
+    assert lines == [("POLE", 1.5, 9.99), ("188", 67.5, 0.02), ("188", 83, 0.03)]
     assert shops.desk.root("phone", "+436605556677") == shops.desk.root("user_id", "26")
 
 
@@ -272,7 +280,7 @@ def test_it_takes_customers_their_consent_and_products(shops: Shops) -> None:
     stale["variants"][0]["price"] = "99.00"
     shops.told("shopify", "products/update", stale)
     listed = shops.desk.rows("SELECT id, price_cents, currency, stock FROM product ORDER BY id")
-    assert listed == [("POLE", 2000, "EUR", 12), ("RUN-42", 3000, "EUR", 4), ("RUN-43", 3250, "EUR", None)]
+    assert listed == [("POLE", 2400, "EUR", 12), ("RUN-42", 3000, "EUR", 4), ("RUN-43", 3250, "EUR", None)]
     assert shops.told("woocommerce", "product.updated", like(WOO_PRODUCT, price="")) == "passed"
 
 

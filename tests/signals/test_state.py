@@ -15,7 +15,18 @@ from signals.foldevent import FoldEvent, Line
 from signals.gaps import days_back, gaps_of, longer
 from signals.household import Household
 from signals.moments import DAY_S
-from signals.state import NONE, CategoryStats, ProfileState, Views, decode, document, encode, interval, queried
+from signals.state import (
+    NONE,
+    CartLine,
+    CategoryStats,
+    ProfileState,
+    Views,
+    decode,
+    document,
+    encode,
+    interval,
+    queried,
+)
 from tests.signals.stories import histories
 
 DAY_MS = 86_400_000
@@ -83,6 +94,13 @@ def lacking(whole: dict[str, Any], part: dict[str, Any]) -> set[str]:
             assert part[name] == value, name
     assert part.keys() <= whole.keys()
     return missing
+
+
+def test_a_cart_that_was_stored_without_parts_of_units_is_read() -> None:
+    plain = msgspec.msgpack.decode(encode(ProfileState(cart=(CartLine("p1", 3, 2, 1000),))))
+    assert plain[15] == [["p1", 3, 2, 1000, 0]]
+    plain[15][0].pop()
+    assert decode(msgspec.msgpack.encode(plain)).cart == (CartLine("p1", 3, 2, 1000),)
 
 
 def test_it_has_the_same_bytes_whatever_order_its_maps_were_filled_in() -> None:
