@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import select, text
@@ -103,14 +104,20 @@ def checked(
 
 
 def choices(session: Session, besides: int | None = None) -> dict[str, Any]:
-    """What the rows of a form offer, as their template wants it; `besides`: a segment that must not name itself."""
+    """What the rows of a form offer, as their template wants it; `besides`: a segment that must not name itself.
+
+    `in_words` says a rule, which rows may be unable to.
+    """
     named = select(Segment.id, Segment.name).where(Segment.id != (besides or 0)).order_by(Segment.name)
+    categories = session.scalars(select(Category).order_by(Category.name)).all()
+    segments = {row.id: row.name for row in session.execute(named)}
     return {
         "row_count": ROWS,
         "conditions": CONDITIONS,
         "comparisons": COMPARISONS,
-        "categories": session.scalars(select(Category).order_by(Category.name)).all(),
-        "segments": {row.id: row.name for row in session.execute(named)},
+        "categories": categories,
+        "segments": segments,
+        "in_words": partial(phrase, categories={one.slug: one.name for one in categories}, segments=segments),
         "traits": session.scalars(_TRAITS, {"most": TRAITS_LOOKED_AT}).all(),
     }
 
@@ -128,11 +135,6 @@ def typed(form: Mapping[str, str]) -> list[dict[str, str]]:
 def joined(rule: Mapping[str, Any]) -> str:
     """How a rule joins its rows: all or any of them."""
     return "any" if "any" in rule else "all"
-
-
-def words(rule: Mapping[str, Any], segments: Mapping[int, str], categories: Mapping[str, str]) -> str | None:
-    """A rule in a line, or None when rows cannot say it. Names: of `segments` by number, of `categories` by slug."""
-    return None if rows(rule) is None else phrase(rule, categories, segments)
 
 
 def rows(rule: Mapping[str, Any], where: Where = "audience") -> list[dict[str, str]] | None:

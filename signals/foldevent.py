@@ -33,6 +33,9 @@ CORRECTIONS: frozenset[str] = frozenset({"order_update", "refund", "cancel", "ma
 PRICED: frozenset[str] = frozenset({"order", "order_update", "refund"})
 """Signals whose amounts are added up, so that it matters in which currency they are told."""
 
+LOOKS: Final = ("page", "screen")
+"""Types of calls that tell of a look at something, whatever it is named; no state holds them."""
+
 Word = Literal["gift", "not_for_me", "already_own", "wrong_person"]
 WORDS: frozenset[str] = frozenset(get_args(Word))
 NOT_OWN: frozenset[str] = frozenset({"gift", "wrong_person"})

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Select, and_, any_, func, literal, not_, or_, select, true
 
 from signals.events import Event
-from signals.foldevent import kind_of, spellings_of
+from signals.foldevent import LOOKS, kind_of, spellings_of
 from signals.history import History
 from signals.profiles import Profile, ProfileStateRow
 
@@ -38,12 +38,7 @@ def _persons(history: History, now: datetime) -> Select[int]:
     begin, end = history.window(now)
     is_order = kind_of("track", history.event) == "order"
     named = or_(is_named(history.event), is_named(ORDER_UPDATED)) if is_order else is_named(history.event)
-    query = (
-        select(Profile.root_id)
-        .join(Event, Event.profile_id == Profile.id)
-        .where(Event.type == "track", named)
-        .group_by(Profile.root_id)
-    )
+    query = select(Profile.root_id).join(Event, Event.profile_id == Profile.id).where(named).group_by(Profile.root_id)
     if begin is not None:
         query = query.where(Event.event_time >= begin)
     query = query.where(Event.event_time < end) if end is not None else query.where(Event.event_time <= now)
@@ -59,6 +54,10 @@ def _persons(history: History, now: datetime) -> Select[int]:
 def is_named(event: str) -> ColumnElement[bool]:
     """Whether a row of events is one of that name, whichever of its names it came by.
 
-    Names compare without regard to case where every database agrees on case: in ASCII.
+    Pages and screens go by their names too, save by one that means something where it happened: whoever sees a page
+    *Order Completed* has ordered nothing by that, nor do states say so. Names compare without regard to case where
+    every database agrees on case: in ASCII.
     """
-    return func.lower(Event.name).in_(spellings_of(event)) if event.isascii() else Event.name == event
+    types = ("track", *LOOKS) if kind_of("track", event) == "other" else ("track",)
+    named = func.lower(Event.name).in_(spellings_of(event)) if event.isascii() else Event.name == event
+    return and_(Event.type.in_(types), named)

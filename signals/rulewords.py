@@ -23,7 +23,7 @@ class Condition:
 
     `kind` says what its value is: text, or any sort of thing as traits are. `named`: who asks gives the name. In
     `words` an ellipsis stands for the days or the name, "the category" or "it" for the category. `values`: there are
-    no others.
+    no others. `no`: words for the no of what may be neither, as where nobody asked.
     """
 
     key: str
@@ -35,6 +35,7 @@ class Condition:
     name: str = ""
     named: bool = False
     values: tuple[str, ...] = ()
+    no: str = ""
 
     @property
     def needs(self) -> str:
@@ -76,9 +77,9 @@ CONDITIONS: Final = (
     Condition("known", "days since we have known them", "person.known_days", "whole"),
     Condition("trait", "a trait of theirs", "trait", "any", named=True),
     Condition("intent", "what they seem to be up to", "intent.top", "text"),
-    Condition("agreed_email", "agreed to mails", "consent.email", "yes/no"),
-    Condition("agreed_sms", "agreed to text messages", "consent.sms", "yes/no"),
-    Condition("agreed_push", "agreed to push messages", "consent.push", "yes/no"),
+    Condition("agreed_email", "agreed to mails", "consent.email", "yes/no", no="said no to mails"),
+    Condition("agreed_sms", "agreed to text messages", "consent.sms", "yes/no", no="said no to text messages"),
+    Condition("agreed_push", "agreed to push messages", "consent.push", "yes/no", no="said no to push messages"),
     Condition("churn", "chance of leaving (%)", "score", "share", name="churn"),
     Condition("cross_buy", "chance of trying something new (%)", "score", "share", name="cross_buy"),
     Condition("best", "chance of becoming one of the best (%)", "score", "share", name="best"),
@@ -112,9 +113,9 @@ MORE: Final = (
     Condition("", "days since the last call note", "notes.days_since", "whole"),
     Condition("", "what they said of the category", "feedback.category", "text", category=True),
     Condition("", "what they want of the category (service or an offer)", "route", "text", category=True),
-    Condition("", "agreed to tracking", "consent.tracking", "yes/no"),
-    Condition("", "agreed to profiling", "consent.profiling", "yes/no"),
-    Condition("", "agreed to advertising", "consent.advertising", "yes/no"),
+    Condition("", "agreed to tracking", "consent.tracking", "yes/no", no="said no to tracking"),
+    Condition("", "agreed to profiling", "consent.profiling", "yes/no", no="said no to profiling"),
+    Condition("", "agreed to advertising", "consent.advertising", "yes/no", no="said no to advertising"),
     Condition("", "size of the household, as they told it", "household.size", "any"),
     Condition("", "kids in the household, as they told it", "household.kids", "any"),
     Condition("", "age of the household, as they told it", "household.age", "any"),
@@ -123,7 +124,9 @@ MORE: Final = (
     Condition("", "children of 3 to 5 in their household", "household.children_3_5", "whole"),
     Condition("", "children of 6 to 12 in their household", "household.children_6_12", "whole"),
     Condition("", "children of 13 to 17 in their household", "household.children_13_17", "whole"),
-    Condition("", "has children in the household", "household.has_children", "yes/no"),
+    Condition(
+        "", "has children in the household", "household.has_children", "yes/no", no="is known to have none there"
+    ),
     Condition("", "age of the youngest in their household", "household.youngest", "whole"),
     Condition("", "their part in the household", "household.role", "text"),
     Condition("", "how sure their household is (%)", "household.confidence", "share"),
@@ -133,7 +136,7 @@ MORE: Final = (
     Condition("", "flagged by the profit guard for “…”", "flag", "yes/no", named=True),
     Condition("", "price of the product, in the smallest unit of its currency,", "product.price_cents", "whole"),
     Condition("", "stock of the product", "product.stock", "whole"),
-    Condition("", "its product is in stock", "product.in_stock", "yes/no"),
+    Condition("", "its product is in stock", "product.in_stock", "yes/no", no="its product is sold out"),
     Condition("", "hours since the feed named the product", "product.feed_hours", "whole"),
     Condition("", "days since they bought this very product", "product.days_since", "whole"),
     Condition("", "what they said of this very product", "product.feedback", "text"),
@@ -188,7 +191,52 @@ def _phrase(rule: Any, categories: Mapping[str, str], segments: Mapping[int, str
             return _compared(
                 rule, "is" if op == "in" and _is_one(rule.get("value")) else _WORDS.get(op, op), categories
             )
+        case {"event": event}:
+            slug = rule.get("category")
+            of = "" if slug is None else f" of {categories.get(slug, slug)}"
+            return f"“{event}”{of} {_often(rule.get('min_count'), rule.get('max_count'))}{_between(rule)}"
     return str(rule)
+
+
+def _often(least: int | None, most: int | None) -> str:
+    """How often something happened, in a history window; None as it is read there."""
+    if most == 0:
+        return "never"
+    if most is None:
+        return "any number of times" if least == 0 else f"at least {_times(least or 1)}"
+    if least == 0:
+        return f"at most {_times(most)}"
+    return f"exactly {_times(most)}" if (least or 1) == most else f"{least or 1:,} to {_times(most)}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _between(window: Mapping[str, Any]) -> str:
+    """From which day of a history window on, and before which."""
+    begin, end, zone = window.get("from"), window.get("to"), window.get("zone")
+    if begin and end:
+        said = f" from {_day(begin)} to before {_day(end)}"
+    else:
+        said = f" since {_day(begin)}" if begin else f" before {_day(end)}" if end else ""
+    return f"{said} ({zone})" if said and zone else said
+
+
+def _day(bound: Mapping[str, Any]) -> str:
+    match bound:
+        case {"days_ago": 0} | {"months_ago": 0}:
+            return "today"
+        case {"days_ago": back}:
+            return "yesterday" if back == 1 else f"{back:,} days ago"
+        case {"months_ago": back}:
+            return "a month ago" if back == 1 else f"{back} months ago"
+        case {"month_start": back}:
+            month = ("this month", "last month")[back] if back < 2 else f"the month {back} months ago"
+            return f"the first of {month}"
+        case {"date": day}:
+            return str(day)
+    return str(bound)
 
 
 def _compared(node: Mapping[str, Any], comparison: str, categories: Mapping[str, str]) -> str:
@@ -200,8 +248,11 @@ def _compared(node: Mapping[str, Any], comparison: str, categories: Mapping[str,
     else:
         what, kind = _what(asked, node, categories), asked.kind
     value = node.get("value")
+    no = asked.no if asked else ""
     if kind == "yes/no" and isinstance(value, bool):
-        return what if value == (comparison == "is") else f"not: {what}"
+        return what if value == (comparison == "is") else no or f"not: {what}"
+    if no and node["op"] in WITHOUT_VALUE:
+        return f"neither {what} nor {no}" if node["op"] == "missing" else f"({what} or {no})"
     if node["op"] in WITHOUT_VALUE:
         return f"{what} {comparison}"
     values = value if isinstance(value, list) else [value]

@@ -21,7 +21,7 @@ from base.db import Binaries
 from base.errors import InvalidInput
 from signals.consenthistory import NEWEST_SAID
 from signals.contents import REFUSABLE
-from signals.foldevent import FoldEvent, Kind, kind_of
+from signals.foldevent import LOOKS, FoldEvent, Kind, kind_of
 from signals.folding import Root
 from signals.identity import IdentifierType, normalised, value_hash
 from signals.journal import Refusal
@@ -31,8 +31,6 @@ from signals.sources import Sender
 BEHAVIOUR: Final[frozenset[Kind]] = frozenset(
     {"view", "list_view", "cart_add", "cart_remove", "cart", "checkout", "mail_open", "mail_click", "clue"}
 )
-LOOKS: Final = ("page", "screen")
-"""Calls that tell of a look at something, whatever it is named."""
 NOT_KEPT: Final = "; it is not kept, since the person refuses it"
 
 

@@ -46,7 +46,7 @@ class Approvals(msgspec.Struct, frozen=True):
     approvals: list[Approval]
 
 
-class SaidIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NoteIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A word on it; compulsory when it is sent back."""
 
     note: Note = ""
@@ -102,7 +102,7 @@ def ask_for_approval(campaign_id: int, json: AskIn) -> tuple[Approval, int]:
 @api.post("/approvals/<long:approval_id>/approve")
 @allow("approver")
 @served(200, Approval, "approvals", 404, 409)
-def approve_version(approval_id: int, json: SaidIn) -> Approval:
+def approve_version(approval_id: int, json: NoteIn) -> Approval:
     """Approve this very version: it is published and goes out, or is shown, at its time.
 
     403 for whoever wrote or asked for it.
@@ -125,7 +125,7 @@ def approve_version(approval_id: int, json: SaidIn) -> Approval:
 @api.post("/approvals/<long:approval_id>/refuse")
 @allow("approver")
 @served(200, Approval, "approvals", 404, 409)
-def refuse_version(approval_id: int, json: SaidIn) -> Approval:
+def refuse_version(approval_id: int, json: NoteIn) -> Approval:
     """Send a version back, saying what is to be put right."""
     with parts().transaction() as session:
         return _out(approving.refuse(session, approval_id, json.note, parts().now(), actor()), stands=False)

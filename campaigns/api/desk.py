@@ -110,8 +110,22 @@ class Document(SpecTree):
 
     def _add_model(self, model: Any, mode: SchemaMode = "validation") -> str:
         name: str = self.naming_strategy(model)
-        self._waiting[name] = (model, mode)
+        before, _ = self._waiting.setdefault(name, (model, mode))
+        if before is not model:
+            raise TypeError(f"{name} of {model.__module__} has the name of something else, of {before.__module__}")
         return name
+
+    def _get_model_definitions(self) -> dict[str, Any]:
+        """What structs hold, each by its name. Raises TypeError for two that differ: one would stand for both."""
+        known = {
+            name: {part: schema[part] for part in schema if part != "$defs"} for name, schema in self.models.items()
+        }
+        for model, schema in self.models.items():
+            for name, described in schema.get("$defs", {}).items():
+                if known.setdefault(name, described) != described:
+                    raise TypeError(f"{name}, which {model} holds, has the name of something else")
+        made: dict[str, Any] = super()._get_model_definitions()
+        return made
 
     def described(self, app: Flask) -> dict[str, Any]:
         """The whole document, made from the views of an app that has installed the API."""

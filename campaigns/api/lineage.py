@@ -45,7 +45,7 @@ class PolicyList(msgspec.Struct, frozen=True):
     policies: list[PolicyLine]
 
 
-class PolicyIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TraitPolicyIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The policy of one trait; *servers* ends it."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -84,7 +84,7 @@ def list_policies() -> PolicyList:
 @api.put("/trait-policies")
 @allow("admin")
 @served(200, Done, "people")
-def set_trait_policy(json: PolicyIn) -> Done:
+def set_trait_policy(json: TraitPolicyIn) -> Done:
     """Have a trait go by this policy: from the next statement on; what was stated before, with a rebuild."""
     with parts().transaction() as session:
         lineage.set_policy(session, json.name, json.policy, parts().now(), actor())

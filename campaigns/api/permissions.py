@@ -28,7 +28,7 @@ class StatementOut(msgspec.Struct, frozen=True):
     until: str | None
 
 
-class ChangeOut(msgspec.Struct, frozen=True):
+class ListingOut(msgspec.Struct, frozen=True):
     """An address came on the list of those that get no mail (`listed`) or off it: by what, who, on what evidence."""
 
     at: str
@@ -47,7 +47,7 @@ class AddressOut(msgspec.Struct, frozen=True):
     masked: str
     reason: str | None
     since: str | None
-    history: list[ChangeOut]
+    history: list[ListingOut]
 
 
 class PermissionsOut(msgspec.Struct, frozen=True):
@@ -104,9 +104,9 @@ def get_permissions(profile: int) -> PermissionsOut:
         )  # fmt: skip
 
 
-def _changed(change: SuppressionChange) -> ChangeOut:
+def _changed(change: SuppressionChange) -> ListingOut:
     at = change.at.isoformat()
-    return ChangeOut(at, change.listed, change.reason, change.via, change.by, change.evidence)
+    return ListingOut(at, change.listed, change.reason, change.via, change.by, change.evidence)
 
 
 @api.post("/customers/<long:profile>/consents")

@@ -29,7 +29,7 @@ from render.plan import KINDS, LAYERS, Kind
 from signals import exchange
 from signals.catalog import slug
 from signals.products import Product
-from signals.rulewords import EVERYBODY, phrase
+from signals.rulewords import EVERYBODY
 
 pages = Blueprint("offers", __name__, url_prefix="/offers")
 TEXTS = (
@@ -172,7 +172,6 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
     rule = EVERYBODY if row is None or row.relevant is None else row.relevant
     is_typed = "condition-0" in values
     choices = ruleform.choices(session)
-    slugs = {one.slug: one.name for one in choices["categories"]}
     told = {layer: asked for layer in LAYERS if row is not None and (asked := getattr(row, layer)) is not None}
     return render_template(
         "offers/edit.html",
@@ -190,7 +189,7 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
         currency=exchange.usual(session),
         rows=ruleform.typed(values) if is_typed else ruleform.rows(rule, "eligibility"),
         join=values.get("join") if is_typed else ruleform.joined(rule),
-        rules={layer: phrase(asked, slugs, choices["segments"]) for layer, asked in told.items()},
+        rules={layer: choices["in_words"](asked) for layer, asked in told.items()},
         layer_words=LAYER_WORDS,
         **choices,
         products=session.scalars(

@@ -21,7 +21,7 @@ from campaigns.rulebook import Where
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from signals.profiles import Profile
-from signals.rulewords import EVERYBODY
+from signals.rulewords import EVERYBODY, phrase
 
 pages = Blueprint("segments", __name__, url_prefix="/segments")
 SHOWN_DAYS = 90
@@ -38,7 +38,7 @@ def index() -> ResponseReturnValue:
         categories = products.category_names(session)
         return render_template(
             "segments/index.html",
-            segments=[(row, ruleform.words(row.rule, names, categories), uses.get(row.id, [])) for row in found],
+            segments=[(row, phrase(row.rule, categories, names), uses.get(row.id, [])) for row in found],
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import pytest
 import schemathesis
+from flask import Flask
 from hypothesis import HealthCheck, Phase, given, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import GenerationMode
@@ -28,8 +29,10 @@ from schemathesis.specs.openapi.checks import (
 
 from base import keys
 from campaigns import keyring
+from campaigns.api.desk import Document, Schemas
 from render.access import Keyring
 from render.hotcluster import hot_store
+from tests.api_page import operation_of
 from tests.campaigns.web import PASSWORD, Web, told
 
 EXAMPLES = 5
@@ -65,6 +68,50 @@ def test_it_describes_itself_in_a_valid_document(web: Web) -> None:
         if rule.rule.startswith("/api/v1/")
     }
     assert described == rules
+
+
+def test_it_describes_each_body_as_its_view_reads_it(web: Web) -> None:
+    document = told(web.stranger().get("/api/openapi.json"))
+    described = {one["operationId"].lower(): one for verbs in document["paths"].values() for one in verbs.values()}
+    seen = 0
+    for name, view in web.app.view_functions.items():
+        body = get_type_hints(inspect.unwrap(view)).get("json") if name.startswith("api.") else None
+        if body is not None:
+            said = described[operation_of(name)]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+            (schema,), held = msgspec.json.schema_components((body,), ref_template="#/components/schemas/{name}")
+            schemas = {said.rpartition("/")[2]: held.pop(schema["$ref"].rpartition("/")[2])} | held
+            for one, wanted in msgspec.json.decode(msgspec.json.encode(schemas)).items():
+                assert document["components"]["schemas"][one] == wanted, (name, one)
+            seen += 1
+    assert seen > 50
+
+
+class Told(msgspec.Struct):
+    """Something of a name."""
+
+    of: str
+
+
+@pytest.mark.parametrize("is_inner", [False, True])
+def test_two_things_of_one_name_are_never_described_as_one(is_inner: bool) -> None:
+    other: Any = msgspec.defstruct("Told", [("at", int)])
+    if is_inner:
+        other = msgspec.defstruct("Holds", [("one", other)])
+    document = Document(
+        "flask",
+        model_adapter=Schemas(),
+        naming_strategy=lambda model: model.__name__,
+        nested_naming_strategy=lambda _parent, child: child,
+    )
+
+    def reads(body: Any) -> None:
+        document.validate(json=body)(lambda json: json)
+
+    reads(Told)
+    reads(Told)
+    with pytest.raises(TypeError, match=r"^Told.* has the name of something else"):  # noqa: PT012
+        reads(other)
+        document.described(Flask("other"))
 
 
 def operations(web: Web) -> list[Any]:

@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
+from campaigns import customers
 from signals import shopify, woocommerce
 from signals.rebuild import rebuild
 from signals.shoporders import settle
@@ -15,6 +16,7 @@ from signals.shops import create_shop, shop_by_hook
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
 from tests.signals.shopbodies import SHOPIFY_ORDER, SHOPIFY_REFUND, WOO_ORDER, like
+from tests.signals.test_households_meanwhile import nodes
 
 KEY = b"k" * 32
 
@@ -177,3 +179,38 @@ def test_it_says_on_the_page_that_opens_at_once_by_what_it_was_found(shop: Shop,
     assert answer.location == f"/customers/{ann}?found=user_id&found=order"
     assert "Found by customer number, order number." in desk.get(answer.location).text
     assert "Found by" not in desk.get(f"/customers/{ann}?found=a+friend").text
+
+
+def test_it_finds_an_order_by_its_numbers_and_reads_no_other_events(shop: Shop, web: Web) -> None:
+    placed(shop, "Berg & Co", "shopify", like(SHOPIFY_ORDER, name="#EN1001"))
+    with shop.sessions.begin() as session:
+        session.execute(
+            text("""
+                INSERT INTO event (message_id, source_id, profile_id, type, name, event_time, received_at, order_id,
+                                   order_number, content_hash, folds, body)
+                SELECT 'm' || n, 1, n / 10, 'track', 'x', :now, :now, order_id, order_number, '', true, ''
+                FROM generate_series(1000001, 1040000) AS n, LATERAL (
+                    SELECT CASE WHEN n % 2 = 0 THEN 'o' || n END, CASE WHEN n % 4 = 0 THEN '#' || n END
+                ) AS told (order_id, order_number)
+            """),
+            {"now": shop.now},
+        )
+        session.execute(text("ANALYZE event"))
+        ran: list[tuple[str, Any]] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+            ran.append((statement, values))
+
+        connection = session.connection()
+        event.listen(connection, "before_cursor_execute", note)
+        (one,) = customers.find(session, "en1001", shop.settings.hash_key, ())
+        event.remove(connection, "before_cursor_execute", note)
+        plans = [
+            connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).scalar_one()
+            for statement, values in ran
+        ]
+    assert one.matched == "order number (Berg & Co)"
+    read = [node for (plan,) in plans for node in nodes(plan["Plan"])]
+    assert {node["Node Type"] for node in read if node.get("Relation Name") == "event"} == {"Bitmap Heap Scan"}
+    used = {str(node["Index Name"]) for node in read if node["Node Type"] == "Bitmap Index Scan"}
+    assert used >= {"ix_event_order_id", "ix_event_order_number"}

@@ -16,6 +16,7 @@ from campaigns import audience, ruleform, segments
 from campaigns.models import Campaign, Segment
 from signals import scores
 from signals.rules import parse
+from signals.rulewords import phrase
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.test_pages import Form
 from tests.campaigns.web import Browser, Web
@@ -167,8 +168,8 @@ def test_it_shows_a_fault_beside_what_was_typed_and_keeps_the_segment(shop: Shop
 def test_it_keeps_a_rule_that_rows_cannot_show(shop: Shop, web: Web) -> None:
     deep = {"any": [{"all": [{"any": [{"field": "trait", "name": "city", "op": "=", "value": "Bonn"}]}]}]}
     number, browser = rule(shop, "Deep", deep), web.browser("manager")
-    assert "rows cannot show" in browser.get(f"/segments/{number}").text
-    assert "a rule of its own" in browser.get("/segments/").text
+    assert 'rows cannot show: <span class="wrap-any">city is Bonn</span>.' in browser.get(f"/segments/{number}").text
+    assert ">city is Bonn</td>" in browser.get("/segments/").text
     assert browser.post(f"/segments/{number}", name="Deeper", keep_rule="1").status_code == 302
     assert (kept(shop, number).name, kept(shop, number).rule) == ("Deeper", deep)
 
@@ -268,12 +269,39 @@ def test_it_says_rules_in_a_line() -> None:
             {"condition-0": "stage", "comparison-0": "=", "value-0": "At risk"},
             "where they stand as a customer is at risk",
         ),
-        (two_of_three() | {"join": "any"}, "(agreed to mails and not: agreed to push messages) or in “Runners”"),
-        (two_of_three() | {"join": "all"}, "(agreed to mails or not: agreed to push messages) and in “Runners”"),
+        (two_of_three() | {"join": "any"}, "(agreed to mails and said no to push messages) or in “Runners”"),
+        (two_of_three() | {"join": "all"}, "(agreed to mails or said no to push messages) and in “Runners”"),
         ({}, "everybody"),
     ):
-        assert ruleform.words(ruleform.read(row), {7: "Runners"}, {"shoes": "Shoes"}) == words
-    assert ruleform.words({"not": {"always": True}}, {}, {}) is None
+        assert phrase(ruleform.read(row), {"shoes": "Shoes"}, {7: "Runners"}) == words
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"field": "flag", "name": "discount", "op": "=", "value": True}, "flagged by the profit guard for “discount”"),
+        ({"field": "consent.email", "op": "=", "value": False}, "said no to mails"),
+        ({"field": "consent.email", "op": "missing"}, "neither agreed to mails nor said no to mails"),
+        ({"field": "household.adults", "op": ">=", "value": 2}, "grown-ups in their household at least 2"),
+        ({"field": "notes.count", "op": ">=", "value": 1}, "call notes at least 1"),
+        ({"field": "trait", "name": "city", "op": "in", "value": ["Bonn", "Graz"]}, "city is one of Bonn, Graz"),
+        (
+            {"event": "Pricing", "category": "shoes", "from": {"days_ago": 30}},
+            "“Pricing” of Shoes at least once since 30 days ago",
+        ),
+    ],
+)
+def test_every_page_says_a_rule_in_the_same_words(shop: Shop, web: Web, asked: dict[str, Any], words: str) -> None:
+    number, browser, campaign = rule(shop, "Told", asked), web.browser("manager"), shop.campaign(published=False)
+    with shop.sessions.begin() as session:
+        row = session.get_one(Campaign, campaign)
+        row.audience = row.suppress = {"all": [asked, {"segment": number}]}
+    assert f">{words}</td>" in browser.get("/segments/").text
+    page = browser.get(f"/segments/{number}").text
+    assert "rows cannot show" not in page or f">{words}</span>." in page
+    page = browser.get(f"/campaigns/{campaign}/audience").text
+    both = f'cannot show: <span class="wrap-any">{words} and in “Told”</span>.'
+    assert page.count(both) == page.count("cannot show") > 0
 
 
 def test_it_counts_every_segment_once_a_day_and_shows_its_sizes(shop: Shop, web: Web) -> None:

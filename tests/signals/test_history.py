@@ -268,6 +268,36 @@ def test_a_window_finds_an_event_by_whichever_of_its_names_it_came_and_is_asked(
         assert audience(desk, {"event": asked}, "2024-03-02T00:00:00+00:00") == set(names), asked
 
 
+def test_a_window_finds_pages_and_screens_by_their_names(desk: Desk) -> None:
+    time = "2024-03-01T10:00:00Z"
+    desk.intake.categories.learn(["shoes"], create=True)
+    desk.send(
+        *(call(kind, userId=kind, name=" Pricing", timestamp=time) for kind in ("page", "screen", "group")),
+        call("track", event="pricing", userId="track", timestamp=time),
+        call("page", userId="page", name="PRICING", timestamp=time),
+        call("page", userId="unnamed", timestamp=time, properties={"path": "/pricing", "title": "Pricing"}),
+        call("page", userId="elsewhere", name="Über uns", timestamp=time),
+        identified("details", time=time, name="Pricing"),
+    )
+    now = "2024-03-02T00:00:00+00:00"
+    assert audience(desk, {"event": "Pricing"}, now) == {"page", "screen", "track"}
+    assert audience(desk, {"event": "Pricing", "min_count": 2}, now) == {"page"}
+    assert audience(desk, {"event": "Über uns"}, now) == {"elsewhere"}
+    assert audience(desk, {"event": "Pricing", "max_count": 0}, now) == {"group", "unnamed", "elsewhere", "details"}
+
+
+@pytest.mark.parametrize(
+    "name", ["Order Completed", "Order Updated", "Completed Order", "Product Viewed", "Cart Viewed"]
+)
+def test_a_page_that_is_called_as_what_states_count_is_none_of_it(desk: Desk, name: str) -> None:
+    done = {"order_id": "o1", "product_id": "p1", "category": "shoes", "products": [{"product_id": "p1"}]}
+    desk.send(
+        *(call(kind, userId=kind, name=name, properties=done) for kind in ("page", "screen")),
+        call("track", userId="track", event=name, properties=done),
+    )
+    assert audience(desk, {"event": name}, "2026-03-02T00:00:00+00:00") == {"track"}
+
+
 def test_it_counts_events_for_the_person_they_came_to_belong_to(desk: Desk) -> None:
     for day in (1, 2, 3):
         desk.send(viewed("shoes", anonymousId="visitor", timestamp=f"2024-03-0{day}T10:00:00Z"))

@@ -64,6 +64,53 @@ def test_it_says_a_rule_in_a_line(rule: dict[str, Any], words: str) -> None:
     assert phrase(rule, {}, {7: "Runners"}) == words
 
 
+@pytest.mark.parametrize("purpose", ["email", "sms", "push", "tracking", "profiling", "advertising"])
+def test_who_said_no_is_told_from_who_was_never_asked(purpose: str) -> None:
+    def said(op: str, *value: bool) -> str:
+        return phrase({"field": f"consent.{purpose}", "op": op} | ({"value": value[0]} if value else {}), {})
+
+    agreed = said("=", True)
+    to = agreed.removeprefix("agreed to ")
+    assert to != agreed
+    assert said("!=", False) == agreed
+    assert said("=", False) == said("!=", True) == f"said no to {to}"
+    assert said("missing") == f"neither agreed to {to} nor said no to {to}"
+    assert said("present") == f"(agreed to {to} or said no to {to})"
+    assert phrase({"not": {"field": f"consent.{purpose}", "op": "=", "value": True}}, {}) == f"not: agreed to {to}"
+
+
+@pytest.mark.parametrize(
+    ("window", "words"),
+    [
+        ({}, "at least once"),
+        ({"min_count": 1}, "at least once"),
+        ({"min_count": 1500, "zone": "Europe/Berlin"}, "at least 1,500 times"),
+        ({"max_count": 0}, "never"),
+        ({"min_count": 0}, "any number of times"),
+        ({"min_count": 0, "max_count": 1}, "at most once"),
+        ({"max_count": 1}, "exactly once"),
+        ({"max_count": 3}, "1 to 3 times"),
+        ({"category": "eggs", "from": {"days_ago": 30}}, "of Eggs \\1 & more at least once since 30 days ago"),
+        ({"category": "hats", "to": {"date": "2024-02-29"}}, "of hats at least once before 2024-02-29"),
+        (
+            {"from": {"month_start": 12}, "to": {"month_start": 1}, "zone": "Europe/Berlin"},
+            "at least once from the first of the month 12 months ago to before the first of last month (Europe/Berlin)",
+        ),
+        ({"from": {"month_start": 0}}, "at least once since the first of this month"),
+        (
+            {"from": {"months_ago": 12}, "to": {"months_ago": 1}},
+            "at least once from 12 months ago to before a month ago",
+        ),
+        ({"from": {"days_ago": 1}, "to": {"days_ago": 0}}, "at least once from yesterday to before today"),
+    ],
+)
+def test_it_says_how_often_something_happened_and_when(window: dict[str, Any], words: str) -> None:
+    asked = {"event": "Pricing"} | window
+    parse(asked, {"eggs": 1, "hats": 2})
+    assert phrase(asked, CATEGORIES) == f"“Pricing” {words}"
+    assert phrase({"all": [{"not": asked}, {"segment": 7}]}, CATEGORIES) == f"not: “Pricing” {words} and in “no. 7”"
+
+
 def test_a_window_of_one_day_is_the_last_day() -> None:
     rule = {"field": "orders.count", "op": ">=", "value": 2, "within_days": 1}
     assert phrase(rule, {}) == "orders in the last day at least 2"

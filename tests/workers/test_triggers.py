@@ -115,6 +115,28 @@ def test_what_is_waited_for_may_come_by_another_of_its_names(shop: Shop) -> None
     assert [row.profile_id for row in found] == [ann]
 
 
+def test_a_page_is_waited_for_by_its_name_and_is_no_order_by_it(shop: Shop) -> None:
+    (ann,) = shop.people("ann")
+    asked = {
+        event: shop.campaign(
+            kind="triggered", trigger=Trigger(event=event), ends_at=shop.now + timedelta(days=2), send_holdout=0.0
+        )
+        for event in ("Pricing", "Order Completed")
+    }
+    for number in asked.values():
+        shop.schedule(number)
+    shop.clock.advance(MINUTE)
+    shop.send(*({"type": "page", "userId": "ann", "name": name} for name in asked))
+    with shop.sessions.begin() as session:
+        found = {
+            event: [
+                row.profile_id for row in session.execute(select(triggers.due(session, stored(session, one), shop.now)))
+            ]
+            for event, one in asked.items()
+        }
+    assert found == {"Pricing": [ann], "Order Completed": []}
+
+
 @pytest.mark.usefixtures("sender")
 def test_an_order_of_which_nothing_is_left_starts_nothing_and_one_is_of_what_is_left(
     shop: Shop, relay: Relay, scheduler: Scheduler
