@@ -103,8 +103,11 @@ def _read_ahead(
             return None
         numbers, rows = chunk
         reading = intake.reader.read(sender, [row for row in rows if isinstance(row, bytes)], arrival)
-        bad = [row for row in rows if isinstance(row, BadRow)]
-        reading.refusals.extend(Refusal("row", row.field, row.message, row.body) for row in bad)
+        reading.refusals.extend(
+            Refusal("row", row.field, f"{row.message} (row {number})", row.body)
+            for number, row in zip(numbers, rows, strict=True)
+            if isinstance(row, BadRow)
+        )
         return numbers, rows, reading
 
     with ThreadPoolExecutor(1, "read-ahead") as reader:

@@ -243,7 +243,11 @@ def test_it_says_why_a_refused_signal_cannot_be_taken_again_and_what_to_do(shop:
     for body, source, words in (
         (told | {"event": "Order Completed", "properties": {"order_id": "7"}}, site, "Have the shop’s server send it"),
         (told | {"event": "Order Completed", "timestamp": "soon"}, shop.source, "Have the source mend it"),
-        (told | {"event": "X", "properties": {"text": "x" * 9_000}, "timestamp": 7}, shop.source, "Only its beginning"),
+        (
+            told | {"event": "X", "properties": {"text": "x" * 9_000}, "timestamp": 7},
+            shop.source,
+            "Nothing of it is kept",
+        ),
     ):
         (outcome,) = take(shop.intake, source, [msgspec.json.encode(body)], shop.now)
         assert outcome.status == "rejected"
