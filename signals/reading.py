@@ -85,6 +85,7 @@ class Reading:
     """A batch that was read: its good events, its refused ones, and an outcome for each (provisional for the good).
 
     `call` and `skew` are those of its arrival. `is_listed`: what is refused of it stands among the refused signals.
+    `is_file`: it is a piece of a file, which may be loaded again.
     """
 
     now: datetime
@@ -94,6 +95,7 @@ class Reading:
     call: str = ""
     skew: timedelta = timedelta(0)
     is_listed: bool = False
+    is_file: bool = False
 
     def refuse(self, index: int, body: bytes, error: InvalidInput) -> None:
         """Note why an event of it is not taken."""
