@@ -123,3 +123,24 @@ def test_details_that_were_given_before_leave_no_line(shop: Shop, web: Web) -> N
         assert [outcome.status for outcome in take(shop.intake, source, [body], shop.now)] == ["accepted"]
         counts.append(len(said(shop, web, "ann", "Details given")))
     assert counts == [1, 1, 1, 2, 2, 3, 4, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("event", "title"), [("Call Note Added", "Call note"), ("Complaint Opened", "Complaint")])
+def test_it_says_what_was_said_in_a_call_under_whichever_name_it_is_told(
+    shop: Shop, web: Web, event: str, title: str
+) -> None:
+    shop.people("ann")
+    for properties in (
+        {"text": "Wants a larger size", "complaint_id": "7"},
+        {"note": "Asked for the way", "minutes": 4, "customerName": "Ann Lee"},
+        {"text": " ", "body": "b" * 1_200},
+        {"message": "Said thanks", "comment": "mailto:ann@example.com"},
+        {"topic": "delivery", "solved": False},
+        {},
+    ):
+        shop.clock.advance(timedelta(minutes=1))
+        shop.send({"type": "track", "userId": "ann", "event": event, "properties": properties})
+    assert said(shop, web, "ann", title) == [
+        "", "topic: delivery, solved: no", "Said thanks; comment: •••", "b" * 1_000,
+        "Asked for the way; minutes: 4, customerName: •••", "Wants a larger size",
+    ]  # fmt: skip
