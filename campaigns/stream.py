@@ -31,6 +31,7 @@ from signals.trackingplan import Violation
 NO_SIGNAL: Final = {
     "product": "It is a product of a feed and no signal. Mend it in the feed: it is taken with the next one.",
     "row": "It is a row of a table and no signal. Mend the row or the mapping, and import it again.",
+    "erasure": "Find the customer by this number and erase them on their page: this entry goes with them.",
     "shop": "It is a shop’s own call. Mend it in the shop and save it there once more: the shop sends it anew.",
 }
 """What to do about what was refused and is no signal, by its reason."""
