@@ -228,7 +228,7 @@ def test_it_takes_a_quarantined_signal_again_when_the_plan_is_mended(shop: Shop,
     # A plan that is stricter later changes nothing of what was said before it was taken.
     strict = {"name": "Fitting Booked", "definition": {"properties": {"size": {"type": "number"}}}}
     program.told("PUT", "/tracking-plan", strict)
-    assert told(program.call("POST", f"/signals/refused/{number}/replay"))["outcomes"] == {"rejected": 1}
+    assert told(program.call("POST", f"/signals/refused/{number}/replay"))["outcomes"] == {"duplicate": 1}
     assert "must be one of S, M" in desk.get(f"/stream/refused/{number}").text
     listed = program.told("GET", "/signals?name=Fitting Booked")["signals"]
     assert sorted(one["status"] for one in listed) == ["replayed", "replayed", "taken", "taken"]
