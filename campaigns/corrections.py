@@ -44,6 +44,8 @@ MAX_ROUNDS: Final = 50
 MAX_TEXT: Final = 1_000
 FEEDBACK: Final = "Offer Feedback"
 WITHDRAWN: Final = "Offer Feedback Withdrawn"
+TEXTS: Final = ("text", "note", "body", "message", "comment")
+"""Properties by which sources tell what was said in a complaint or a call; support says `text`."""
 ADDED: Final = {"note": "Call Note Added", "complaint": "Complaint Opened"}
 
 Note = Callable[[Session], None]
@@ -120,15 +122,19 @@ def corrected(session: Session, members: Sequence[int], rows: Sequence[Event]) -
 
 
 def words(name: str | None, properties: Mapping[str, Any]) -> str | None:
-    """What a signal of support says, in words; None for other signals."""
+    """What a correction says, in words; None for other signals."""
     if name == FEEDBACK:
         said = properties.get("feedback")
         about = properties.get("name") or properties.get("category") or properties.get("product_id") or ""
         word = next((words for word, words in WORDS.items() if word == said), str(said))
         return f"{word}: {about}" if about else word
-    if name in ADDED.values() and isinstance(properties.get("text"), str):
-        return str(properties["text"])[:MAX_TEXT]
     return None
+
+
+def text_of(properties: Mapping[str, Any]) -> tuple[str, str]:
+    """What was said in a complaint or a call, with the property that tells it; ("", "") where none does."""
+    told = ((name, properties.get(name)) for name in TEXTS)
+    return next(((name, said[:MAX_TEXT]) for name, said in told if isinstance(said, str) and said.strip()), ("", ""))
 
 
 def correct(intake: Intake, profile: int, wanted: CorrectionIn, now: datetime, by: Actor) -> None:

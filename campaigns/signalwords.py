@@ -19,8 +19,8 @@ LONGEST: Final = 60
 def detail(type_: str, name: str | None, body: Mapping[str, Any]) -> str:
     """What a signal was about, in a few words, with what names or reaches people masked.
 
-    What was said; which details were given; what was joined; the properties of a shop's own event; of others the names
-    or categories of their lines.
+    What was said, and of a complaint or a call what else is told of it; which details were given; what was joined; the
+    properties of a shop's own event; of others the names or categories of their lines.
     """
     properties = _mapping(body.get("properties"))
     if name == "Consent Changed":
@@ -28,14 +28,18 @@ def detail(type_: str, name: str | None, body: Mapping[str, Any]) -> str:
     told = corrections.words(name, properties)
     if told is not None:
         return told
+    kind = kind_of(type_, name)
+    if kind in ("note", "complaint"):
+        field, text = corrections.text_of(properties)
+        return "; ".join(filter(None, (text, _properties(properties, field, "text", "complaint_id"))))
     if type_ == "identify":
         return _few([veiled(trait_name(one)) for one in _mapping(body.get("traits"))])
     if type_ in ("group", "alias"):
         seen = veiled({one: body.get(one) for one in ("groupId", "previousId", "traits")})
         said = (_mapping(seen["traits"]).get("type"), seen["groupId"], seen["previousId"])
         return " ".join(str(one) for one in said if one)
-    if type_ == "track" and kind_of(type_, name) == "other":
-        return _few([_told(*one) for one in veiled(properties).items() if one[1] is not None])
+    if type_ == "track" and kind == "other":
+        return _properties(properties)
     products = properties.get("products")
     lines = products if isinstance(products, list) else [properties]
     names = [
@@ -44,6 +48,12 @@ def detail(type_: str, name: str | None, body: Mapping[str, Any]) -> str:
         if isinstance(line, dict)
     ]
     return _few([one for one in dict.fromkeys(names) if one], " · ")
+
+
+def _properties(properties: Mapping[str, Any], *but: str) -> str:
+    """Properties and their values, as far as there is room, but for some."""
+    shown = veiled({name: value for name, value in properties.items() if name not in but})
+    return _few([_told(*one) for one in shown.items() if one[1] is not None])
 
 
 def _told(name: str, value: Any) -> str:

@@ -31,6 +31,7 @@ from signals.trackingplan import Violation
 NO_SIGNAL: Final = {
     "product": "It is a product of a feed and no signal. Mend it in the feed: it is taken with the next one.",
     "row": "It is a row of a table and no signal. Mend the row or the mapping, and import it again.",
+    "erasure": "Find the customer by this number and erase them on their page: this entry goes with them.",
     "shop": "It is a shop’s own call. Mend it in the shop and save it there once more: the shop sends it anew.",
 }
 """What to do about what was refused and is no signal, by its reason."""
@@ -41,7 +42,8 @@ ONCE_A: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Detail:
-    """One signal with what came of it. `body` is None where it is not for who looks, and says so where it is damaged.
+    """One signal with what came of it. `body` is None where it is not for who looks, "" where none is kept, and says so
+    where it is damaged.
 
     `profile` is the person it belongs to now. `changes` is None where they cannot be told or nothing was changed;
     `other` is the stored signal that a contradicting one disagrees with, or that a refused one became. `remedy`: why a
@@ -164,7 +166,7 @@ def _refused(session: Session, intake: Intake, number: int, *, whole: bool) -> D
     known = quarantine.stored(intake, session, row) if row.replayed_at is not None and not is_damaged else None
     return Detail(
         entry, _root(session, known.profile_id) if known is not None else None,
-        customers.DAMAGED if is_damaged else body_of(row.body, whole=whole),
+        customers.DAMAGED if is_damaged else body_of(row.body, whole=whole) if row.body else "",
         other=known.id if known is not None else None, cut=not row.whole,
         replayable=row.replayed_at is None and not remedy, replayed_at=row.replayed_at, reason=row.reason,
         remedy=remedy,
@@ -176,7 +178,8 @@ def _remedy(session: Session, intake: Intake, row: RejectedEvent) -> str:
     if row.reason not in quarantine.REPLAYABLE:
         return NO_SIGNAL.get(row.reason, NO_SIGNAL["row"])
     if not row.whole:
-        return "Only its beginning is kept, so it cannot be taken again: have the source send it once more."
+        kept = "Nothing" if row.body == "" else "Not all"
+        return f"{kept} of it is kept, so it cannot be taken again: have the source send it once more."
     if stream.is_damaged(row):
         return f"It is {customers.DAMAGED}, so it cannot be taken again until it is put back from a backup."
     fault = quarantine.fault(intake, session, row)

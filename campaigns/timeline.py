@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
-from campaigns import corrections, customers, disagreement, mailreports, signalwords
+from campaigns import corrections, customers, detailstold, disagreement, mailreports, signalwords
 from campaigns.deliveries import is_our_fault
 from campaigns.disagreement import Disagreement
 from campaigns.models import Campaign, Delivery, Offer
@@ -57,7 +57,7 @@ class Entry:
     """One line: when, what kind (mail, open, click, order, signal), in words, with what belongs to it.
 
     `alarm` says that its records contradict others (`campaigns.disagreement`). `cents` were paid, or paid back.
-    `is_repeat`: it says of an order what was said of it already.
+    `is_repeat`: it says of an order, or of the person, what was said already.
     """
 
     at: datetime
@@ -118,7 +118,8 @@ def timeline(
 ) -> Page:
     """What happened to the profiles of one person before a moment, newest first: everything, or entries of one kind.
 
-    Updates of an order that say what it already says, as shops tell of each step of packing, are left out.
+    Updates of an order that say what it already says, as shops tell of each step of packing, are left out, and so are
+    details of the person that were given before.
     What was shown before `kept_since` has expired, and the entries that would lead to it say so.
     """
     span = _Span(
@@ -354,6 +355,7 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
     rows = sealingkeys.rows(span.session, query, Event.body)
     lines = corrections.corrected(span.session, span.members, rows)
     orders = told_of_orders(span.session, span.members, rows)
+    repeats = detailstold.repeats(span.session, span.members, rows)
     for row in rows:
         properties = (row.body or {}).get("properties") or {}
         known = properties if isinstance(properties, dict) else {}
@@ -377,6 +379,6 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
             cents=order.cents if order and not is_known else None,
             currency=order.currency if order else None,
             late=late,
-            is_repeat=order is not None and order.is_repeat,
+            is_repeat=row.id in repeats or (order is not None and order.is_repeat),
             facts={"event": row.id, "lines": lines.get(row.id, ()), "case": signalwords.case(row.name, known)},
         )

@@ -94,10 +94,10 @@ class RejectedEvent(Model):
     """An event that was refused: which source sent it, what is wrong with which field, and the start of its body.
 
     `reason` is invalid, untrusted, plan (it breaks the tracking plan), product (an item of a feed), row (of a table,
-    which could not be made a call) or shop (a webhook's call). `call` is the type that the address named ("" in a
-    batch), `skew_ms` how far the sender's clock was taken to be behind: with both, what is kept `whole` can be read
-    again as it came. `name` is the event's, where it could be read. `tried_at`: when it was last one of many
-    that were to be taken again; `replayed_at`: when it was taken.
+    which could not be made a call), shop (a webhook's call) or erasure (which a shop asks for). `call` is the type that
+    the address named ("" in a batch), `skew_ms` how far the sender's clock was taken to be behind: with both, what is
+    kept `whole` can be read again as it came. `name` is the event's, where it could be read. `tried_at`: when it was
+    last one of many that were to be taken again; `replayed_at`: when it was taken.
     """
 
     __tablename__ = "rejected_event"

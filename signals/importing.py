@@ -2,7 +2,8 @@
 
 A file is taken in chunks, each in one transaction: many events share one COPY, and a profile's state is written once a
 chunk however many of its events are there. A line that is wrong is listed and the others are kept. Running an import
-again is safe: events with the same ids, or without ids but the same content and time, count once.
+again is safe: events with the same ids, or without ids but the same content and time, count once, and what is refused
+again is listed once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import IO, Final
 
@@ -102,9 +103,13 @@ def _read_ahead(
         if chunk is None:
             return None
         numbers, rows = chunk
-        reading = intake.reader.read(sender, [row for row in rows if isinstance(row, bytes)], arrival)
-        bad = [row for row in rows if isinstance(row, BadRow)]
-        reading.refusals.extend(Refusal("row", row.field, row.message, row.body) for row in bad)
+        calls = [row for row in rows if isinstance(row, bytes)]
+        reading = replace(intake.reader.read(sender, calls, arrival), is_file=True)
+        reading.refusals.extend(
+            Refusal("row", row.field, f"{row.message} (row {number})", row.body)
+            for number, row in zip(numbers, rows, strict=True)
+            if isinstance(row, BadRow)
+        )
         return numbers, rows, reading
 
     with ThreadPoolExecutor(1, "read-ahead") as reader:

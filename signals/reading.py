@@ -6,7 +6,7 @@ the categories of products that are named without one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from base.db import Sessions, transaction
 from base.errors import InvalidInput
+from signals import journal
 from signals.catalog import Categories
 from signals.foldevent import FoldEvent, fold_event, product_id
 from signals.histories import Told
@@ -85,6 +86,7 @@ class Reading:
     """A batch that was read: its good events, its refused ones, and an outcome for each (provisional for the good).
 
     `call` and `skew` are those of its arrival. `is_listed`: what is refused of it stands among the refused signals.
+    `is_file`: it is a piece of a file, which may be loaded again.
     """
 
     now: datetime
@@ -94,6 +96,14 @@ class Reading:
     call: str = ""
     skew: timedelta = timedelta(0)
     is_listed: bool = False
+    is_file: bool = False
+
+    def refuse(self, index: int, body: bytes, error: InvalidInput) -> None:
+        """Note why an event of it is not taken."""
+        untrusted = isinstance(error, Untrusted)
+        self.outcomes[index] = Outcome("rejected", error.field, error.message, untrusted)
+        reason = "untrusted" if untrusted else "plan" if isinstance(error, Violation) else "invalid"
+        self.refusals.append(Refusal(reason, error.field, error.message, without(body), self.call, self.skew))
 
     def refused(self) -> list[Refusal]:
         """All that is refused of it, also what was so when it was to be stored."""
@@ -119,6 +129,7 @@ class Reader:
         reading = Reading(arrival.now, [], [], [ACCEPTED] * len(bodies), arrival.type, arrival.skew)
         unknown: dict[str, None] = {}
         bare: list[Item] = []
+        broken: dict[int, Violation] = {}
         plan = self.plans.current()
         for index, body in enumerate(bodies):
             try:
@@ -128,12 +139,12 @@ class Reader:
                     bare.append(item)
                 else:
                     _let_go(item)
+            except Violation as error:
+                broken[index] = error
             except InvalidInput as error:
-                untrusted = isinstance(error, Untrusted)
-                reading.outcomes[index] = Outcome("rejected", error.field, error.message, untrusted)
-                reason = "untrusted" if untrusted else "plan" if isinstance(error, Violation) else "invalid"
-                refusal = Refusal(reason, error.field, error.message, without(body), arrival.type, arrival.skew)
-                reading.refusals.append(refusal)
+                reading.refuse(index, body, error)
+        if broken:
+            self._come_again(reading, sender, bodies, arrival, broken)
         if unknown:
             # A browser may not add to the catalogue: what it names and nobody knows stays without a category.
             self.categories.learn(unknown, create=sender.is_server)
@@ -142,6 +153,33 @@ class Reader:
             for item in bare:
                 _let_go(item)
         return reading
+
+    def _come_again(
+        self,
+        reading: Reading,
+        sender: Sender,
+        bodies: Sequence[bytes],
+        arrival: Arrival,
+        broken: Mapping[int, Violation],
+    ) -> None:
+        """Refuse what breaks the plan, but for what is stored as it is: a call that comes again repeats, whatever the
+        plan has come to be since."""
+        read_again = {index: read(bodies[index], arrival) for index in broken}
+        with transaction(self._sessions) as session:
+            stored = journal.find(session, sender, {signal.message_id for signal in read_again.values()})
+        for index, error in broken.items():
+            signal = read_again[index]
+            known = stored.get(signal.message_id)
+            if known is None or known.content_hash != signal.content_hash:
+                reading.refuse(index, bodies[index], error)
+                continue
+            try:
+                item = self._item(sender, index, bodies[index], arrival, Plan(), {})
+            except InvalidInput as fault:
+                reading.refuse(index, bodies[index], fault)
+            else:
+                _let_go(item)
+                reading.items.append(item)
 
     def fault(self, sender: Sender, body: bytes, arrival: Arrival) -> InvalidInput | None:
         """What is wrong with a call by what holds now; None where it would be taken. Changes nothing."""

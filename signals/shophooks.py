@@ -80,6 +80,9 @@ class ShopHooks:
             return "unknown topic"
         if not said:
             return "passed"
+        if said.erase:
+            shoporders.ask_to_erase(self._intake, shop, topic, said.erase, now)
+            return "to be erased"
         shoporders.settle(self._intake, shop, said, now)
         return "taken"
 

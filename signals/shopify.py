@@ -58,6 +58,8 @@ def read(topic: str, body: Mapping[str, Any], shop: Shop) -> Said | None:
         return _customer(body, shop)
     if topic in PRODUCTS:
         return _product(body, shop)
+    if topic == "customers/redact":
+        return Said(erase=f"{shop.prefix}{number(mapping(body.get('customer')).get('id'), 'customer.id')}")
     return None
 
 

@@ -29,6 +29,7 @@ from signals.telling import tell
 
 KEPT: Final = timedelta(days=60)
 WAITING_PROPERTIES: Final = SealedJson("shop_waiting.properties")
+ERASE: Final = "names a customer whom the shop asks to have erased; nobody is erased by that alone"
 MOST_WAITING: Final = 10_000
 """Words on orders we never heard of that are kept of a shop; older ones make room."""
 
@@ -80,6 +81,18 @@ def refuse(intake: Intake, shop: Shop, topic: str, number: str, error: InvalidIn
     body = msgspec.json.encode({"topic": topic, "id": number})
     refusal = Refusal("shop", error.field, f"{topic}: {error.message}", body)
     intake.settle(partial(_list, shop.sender, refusal, now))
+
+
+def ask_to_erase(intake: Intake, shop: Shop, topic: str, user: str, now: datetime) -> None:
+    """List among the refused signals, once, that a shop asks to have a customer erased: a person does that. It names
+    the customer by their number, so it goes with their erasure."""
+    refusal = Refusal("erasure", "userId", ERASE, msgspec.json.encode({"topic": topic, "userId": user}))
+
+    def listed(session: Session) -> None:
+        journal.forget(session, shop.sender, [refusal], now)
+        journal.refuse(session, shop.sender, [refusal], now)
+
+    intake.settle(listed)
 
 
 def waiting(session: Session) -> dict[int, int]:

@@ -40,16 +40,18 @@ class Bound:
 
 @dataclass(slots=True)
 class Said:
-    """What a call says. `once` are message ids that mean the same fact however else their content is told."""
+    """What a call says. `once` are message ids that mean the same fact however else their content is told; `erase` is
+    the user id of a customer whom the shop asks to have erased."""
 
     calls: list[dict[str, Any]] = field(default_factory=list)
     once: set[str] = field(default_factory=set)
     bound: list[Bound] = field(default_factory=list)
     items: list[dict[str, Any]] = field(default_factory=list)
     items_at: datetime | None = None
+    erase: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.calls or self.bound or self.items)
+        return bool(self.calls or self.bound or self.items or self.erase)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,9 @@ PLATFORMS: Final[tuple[Platform, ...]] = get_args(Platform)
 NUMBER_ALIKE: Final[frozenset[Platform]] = frozenset({"woocommerce"})
 """Platforms whose every shop numbers from one; Shopify numbers the customers and orders of all its shops in one row."""
 
-Outcome = Literal["taken", "passed", "unknown topic", "unreadable", "forged"]
-"""*passed*: understood, and nothing of it is kept: a test order, or one that is not placed yet."""
+Outcome = Literal["taken", "passed", "unknown topic", "unreadable", "forged", "to be erased"]
+"""*passed*: understood, and nothing of it is kept: a test order, or one that is not placed yet. *to be erased*: it asks
+for an erasure, which is listed for a person to do."""
 SECRET_BYTES: Final = 32
 MIN_SECRET: Final = 8
 MAX_SECRET: Final = 200

@@ -177,7 +177,8 @@ def status_of(row: RejectedEvent) -> Status:
 
 
 def called(row: RejectedEvent) -> str:
-    """What a refused signal is called: its event, else the product of a feed, the topic of a shop, the call's type."""
+    """What a refused signal is called: its event, else the product of a feed, the topic of a shop, the call's type, and
+    a row of which nothing is kept that."""
     if row.name:
         return row.name
     try:
@@ -187,7 +188,7 @@ def called(row: RejectedEvent) -> str:
     said = {name: one[:NAMED] for name, one in body.items() if isinstance(one, str)} if isinstance(body, dict) else {}
     if row.reason == "product":
         return f"product {said.get('id', '')}".strip()
-    return said.get("topic") or said.get("type") or row.call
+    return said.get("topic") or said.get("type") or row.call or ("row of a table" if row.reason == "row" else "")
 
 
 def _there(found: Sequence[Row], number: int) -> Row:

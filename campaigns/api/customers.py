@@ -67,7 +67,7 @@ class NameOut(msgspec.Struct, frozen=True):
 class CustomerOut(msgspec.Struct, frozen=True):
     """What is known of a customer now. `state` is the profile state as readable JSON; null before any signal.
 
-    `categories` are the names of those that the state gives by number.
+    `categories` are the names of those that the state gives by number; `erased_at` is when they were erased.
     """
 
     profile: int
@@ -77,6 +77,7 @@ class CustomerOut(msgspec.Struct, frozen=True):
     erased: bool
     state: dict[str, Any] | None
     categories: dict[str, str] = {}
+    erased_at: str | None = None
 
 
 class LineOut(msgspec.Struct, frozen=True):
@@ -176,6 +177,7 @@ def get_customer(profile: int) -> CustomerOut:
             erased=root.erased_at is not None,
             state=customers.without_contacts(known),
             categories=customers.category_names(session, known),
+            erased_at=None if root.erased_at is None else root.erased_at.isoformat(),
         )
 
 

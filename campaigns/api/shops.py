@@ -36,7 +36,10 @@ class NewShop(msgspec.Struct, frozen=True):
 
 
 class TopicOut(msgspec.Struct, frozen=True):
-    """How many calls of a topic came to what (taken, passed, unknown topic, unreadable, forged), and the last one."""
+    """How many calls of a topic came to what, and the last one.
+
+    Outcomes: taken, passed, unknown topic, unreadable, forged, to be erased.
+    """
 
     topic: str
     outcome: str

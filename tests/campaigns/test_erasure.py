@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -201,6 +201,7 @@ def test_it_leaves_no_trace_of_an_erased_person_and_every_total(life: Living) ->
     assert web.program("support").call("POST", f"/customers/{profile}/erase").status_code == 403
 
     admin = web.program("admin")
+    assert admin.told("GET", f"/customers/{profile}")["erased_at"] is None
     for _ in range(2):
         assert admin.told("POST", f"/customers/{profile}/erase") == {"done": True, "state": "erased"}
         assert {mark: there for mark, there in places(world, MARKS.values()).items() if there} == {}
@@ -220,7 +221,10 @@ def test_it_leaves_no_trace_of_an_erased_person_and_every_total(life: Living) ->
     assert [link.kept for link in world.rows(theirs, one=profile, other=other)] == [None]
 
     # What stands in their place is a tombstone: on the page, in the log, and who looks is noted all the same.
-    assert admin.told("GET", f"/customers/{profile}")["erased"] is True
+    tombstone = admin.told("GET", f"/customers/{profile}")
+    assert tombstone["erased"] is True
+    (stored,) = world.rows("SELECT erased_at FROM profile WHERE id = :p", p=profile)
+    assert datetime.fromisoformat(tombstone["erased_at"]) == stored.erased_at
     page = web.desk("support").get(f"/customers/{profile}").text
     assert "This customer was erased on" in page
     assert "nothing that names" in page

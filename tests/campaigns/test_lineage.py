@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.campaigns.shop import Shop
+from tests.campaigns.test_switches import open_page
 from tests.campaigns.web import Web, told
 from tests.signals.sending import viewed
 
@@ -78,3 +81,22 @@ def test_it_has_a_trait_go_by_a_policy_and_a_source_be_believed_more(shop: Shop,
     assert told(program.call("PUT", f"/sources/{shop.source.id}/trust", {"trust": 5000}), 400)["field"] == "trust"
     assert program.call("PUT", "/sources/999/trust", {"trust": 5}).status_code == 404
     assert web.desk("manager").get("/system/traits/").status_code == 403
+
+
+def test_what_may_hold_of_a_trait_is_read_whole_on_a_phone(shop: Shop, web: Web, serve: Any, chromium: Browser) -> None:
+    desk = web.desk("admin")
+    desk.get("/system/traits/")
+    desk.post("/system/traits/", name="first_name", policy="longest")
+    page = open_page(serve("campaigns", shop.settings), chromium, web, "/system/traits/", role="admin")
+    page.set_viewport_size({"width": 390, "height": 844})
+    cut = page.locator("#f-policy").evaluate(
+        """select => {
+            const looks = getComputedStyle(select), pen = document.createElement("canvas").getContext("2d");
+            pen.font = looks.font;
+            const room = select.clientWidth - parseFloat(looks.paddingLeft) - parseFloat(looks.paddingRight);
+            return [...select.options].map(one => one.text).filter(words => pen.measureText(words).width > room);
+        }"""
+    )
+    assert cut == []
+    assert "a server’s before a browser’s" in page.locator("td[data-label='What holds']").inner_text()
+    page.context.close()

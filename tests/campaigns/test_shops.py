@@ -17,10 +17,11 @@ def test_it_connects_a_shop_shows_its_secret_once_and_lists_what_it_tells(shop: 
     with shop.sessions.begin() as session:
         tally(session, listed["id"], "coupon.created", "unknown topic", shop.now)
         tally(session, listed["id"], "", "forged", shop.now)
+        tally(session, listed["id"], "customers/redact", "to be erased", shop.now)
     page = desk.get("/system/shops/").text
     for words in (
         listed["url"], "coupon.created", "acknowledged, not understood", "that was shown when", "unknown (not signed)",
-        "Prefix for customer and order numbers",
+        "Prefix for customer and order numbers", "asks for customers to be erased",
     ):  # fmt: skip
         assert words in page, words
     new = program.call("POST", "/shops", {"name": "Ours", "platform": "shopify", "secret": "shpss_12345"}).json

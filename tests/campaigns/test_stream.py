@@ -228,7 +228,7 @@ def test_it_takes_a_quarantined_signal_again_when_the_plan_is_mended(shop: Shop,
     # A plan that is stricter later changes nothing of what was said before it was taken.
     strict = {"name": "Fitting Booked", "definition": {"properties": {"size": {"type": "number"}}}}
     program.told("PUT", "/tracking-plan", strict)
-    assert told(program.call("POST", f"/signals/refused/{number}/replay"))["outcomes"] == {"rejected": 1}
+    assert told(program.call("POST", f"/signals/refused/{number}/replay"))["outcomes"] == {"duplicate": 1}
     assert "must be one of S, M" in desk.get(f"/stream/refused/{number}").text
     listed = program.told("GET", "/signals?name=Fitting Booked")["signals"]
     assert sorted(one["status"] for one in listed) == ["replayed", "replayed", "taken", "taken"]
@@ -243,7 +243,11 @@ def test_it_says_why_a_refused_signal_cannot_be_taken_again_and_what_to_do(shop:
     for body, source, words in (
         (told | {"event": "Order Completed", "properties": {"order_id": "7"}}, site, "Have the shop’s server send it"),
         (told | {"event": "Order Completed", "timestamp": "soon"}, shop.source, "Have the source mend it"),
-        (told | {"event": "X", "properties": {"text": "x" * 9_000}, "timestamp": 7}, shop.source, "Only its beginning"),
+        (
+            told | {"event": "X", "properties": {"text": "x" * 9_000}, "timestamp": 7},
+            shop.source,
+            "Nothing of it is kept",
+        ),
     ):
         (outcome,) = take(shop.intake, source, [msgspec.json.encode(body)], shop.now)
         assert outcome.status == "rejected"

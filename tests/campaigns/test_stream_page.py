@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any, Final
 
 from playwright.sync_api import Browser, expect
 
+from signals.importing import import_events
+from signals.tabular import Rows, by_name, from_csv
 from tests.campaigns.shop import Shop
 from tests.campaigns.test_switches import open_page
 from tests.campaigns.web import Web
@@ -25,6 +28,25 @@ def test_it_says_how_names_are_looked_for_and_names_what_came_lately(shop: Shop,
     offered = everything.partition('<datalist id="event-names">')[2].partition("</datalist>")[0]
     assert '<option value="Order Completed">' in offered
     assert offered.count("<option") == len(set(re.findall(r'value="([^"]+)"', offered))), "each once"
+
+
+def test_it_says_of_a_row_of_a_file_which_it_is_and_whether_anything_of_it_is_kept(shop: Shop, web: Web) -> None:
+    rows = from_csv(
+        io.BytesIO(b"userId,timestamp,event\nann,2026-01-05T09:00:00Z,Sold\nann,x,y,z\nann,someday,Sold\n"),
+        lambda head: Rows(by_name(head)),
+    )
+    assert import_events(shop.intake, shop.source, rows, shop.now).rejected == 2
+    for role in ("admin", "support"):
+        desk = web.desk(role)
+        page = desk.get("/stream/?status=refused").text
+        assert "No name" not in page
+        wide = desk.get(re.findall(r'href="(/stream/refused/\d+)"[^>]*>row of a table<', page)[0]).text
+        assert "The row has 4 fields, the first line names 3 (row 2)." in wide
+        assert ">Nothing of what it said is kept.<" in wide
+        named = desk.get(re.findall(r'href="(/stream/refused/\d+)"[^>]*>Sold<', page)[0]).text
+        assert "(row 3)." in named
+        assert "someday" in named
+        assert "Nothing of what it said" not in named
 
 
 def test_it_lights_the_entry_of_the_menu_that_one_comes_from(web: Web) -> None:

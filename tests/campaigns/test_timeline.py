@@ -6,8 +6,11 @@ import re
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from signals.intake import take
+from signals.sources import create_source, sender
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
 
@@ -95,3 +98,49 @@ def test_it_says_of_own_events_nothing_that_names_or_reaches_people(shop: Shop, 
         "mobilePhone: •••, customer_id: •••, form: Fitting",
         "iban: •••, customerName: •••, deliveryNote: •••, size: M",
     ]
+
+
+def test_details_that_were_given_before_leave_no_line(shop: Shop, web: Web) -> None:
+    """A shop tells of its buyer with each word on an order. What another source says in between makes it news again."""
+    with shop.sessions.begin() as session:
+        till = sender(create_source(session, "till", "server", shop.now, write_key="till")[0])
+    ann = {"type": "identify", "userId": "ann", "traits": {"firstName": "Ann", "address": {"city": "Bern"}}}
+    counts = []
+    for source, call in (
+        (shop.source, ann),
+        (shop.source, ann),
+        (shop.source, ann | {"traits": {"first_name": "Ann"}}),
+        (shop.source, ann | {"anonymousId": "phone"}),
+        (shop.source, ann | {"anonymousId": "phone"}),
+        (till, ann | {"traits": {"firstName": "Anne"}}),
+        (shop.source, ann),
+        (shop.source, ann),
+        (shop.source, ann | {"traits": {"address": {"city": "Basel"}}}),
+        (till, ann | {"traits": {"address": {"city": "Basel"}}}),
+    ):
+        shop.clock.advance(timedelta(minutes=1))
+        body = msgspec.json.encode({"timestamp": shop.now.isoformat()} | call)
+        assert [outcome.status for outcome in take(shop.intake, source, [body], shop.now)] == ["accepted"]
+        counts.append(len(said(shop, web, "ann", "Details given")))
+    assert counts == [1, 1, 1, 2, 2, 3, 4, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("event", "title"), [("Call Note Added", "Call note"), ("Complaint Opened", "Complaint")])
+def test_it_says_what_was_said_in_a_call_under_whichever_name_it_is_told(
+    shop: Shop, web: Web, event: str, title: str
+) -> None:
+    shop.people("ann")
+    for properties in (
+        {"text": "Wants a larger size", "complaint_id": "7"},
+        {"note": "Asked for the way", "minutes": 4, "customerName": "Ann Lee"},
+        {"text": " ", "body": "b" * 1_200},
+        {"message": "Said thanks", "comment": "mailto:ann@example.com"},
+        {"topic": "delivery", "solved": False},
+        {},
+    ):
+        shop.clock.advance(timedelta(minutes=1))
+        shop.send({"type": "track", "userId": "ann", "event": event, "properties": properties})
+    assert said(shop, web, "ann", title) == [
+        "", "topic: delivery, solved: no", "Said thanks; comment: •••", "b" * 1_000,
+        "Asked for the way; minutes: 4, customerName: •••", "Wants a larger size",
+    ]  # fmt: skip

@@ -310,3 +310,13 @@ def test_it_knows_by_cards_addresses_phones_and_devices_who_is_one_in_any_order(
             assert sorted(map(sorted, found.values())) == sorted(map(sorted, expected)), seed
             merged += len(resolution.links)
     assert merged > 300
+
+
+def test_the_receipts_of_a_till_that_knows_only_the_card_count_for_the_cards_customer(desk: Desk) -> None:
+    """As the docs have a till tell them: with the card as a device of its own, beside the loyalty number."""
+    desk.send(call("identify", userId="u1", traits={"loyaltyId": "4711"}))
+    assert desk.statuses(bought("", "o0", loyaltyId="4711")) == ["rejected"]
+    receipts = [bought(f"card-{card}", f"o{n}", loyaltyId=card) for n, card in enumerate(["4711", "8", "4711"], 1)]
+    assert desk.statuses(*receipts) == ["accepted"] * 3
+    assert desk.state(desk.root("user_id", "u1")).orders == 2
+    assert desk.root("loyalty_id", "8") != desk.root("loyalty_id", "4711")

@@ -17,7 +17,7 @@ import pytest
 
 from base.errors import InvalidInput
 from base.settings import Settings
-from signals import shoporders
+from signals import refusals, shoporders
 from signals.app import create_app
 from signals.shops import create_shop
 from signals.sources import disable_source
@@ -369,3 +369,23 @@ def test_it_counts_topics_without_end_together(shops: Shops, monkeypatch: pytest
     for number in itertools.islice(itertools.count(), 6):
         shops.told("shopify", f"odd/topic_{number}", {"id": 1})
     assert shops.topics()["other", "unknown topic"] == 3
+
+
+def test_it_lists_whom_a_shop_asks_to_have_erased_until_that_is_done(shops: Shops) -> None:
+    shops.told("shopify", "customers/create", SHOPIFY_CUSTOMER)
+    number = str(SHOPIFY_CUSTOMER["id"])
+    asked = {
+        "shop_id": 1,
+        "customer": {"id": SHOPIFY_CUSTOMER["id"], "email": "ida@example.com"},
+        "orders_to_redact": [],
+    }
+    for minutes in range(2):
+        shops.clock.set(NOW + timedelta(minutes=minutes))
+        assert shops.told("shopify", "customers/redact", asked) == "to be erased"
+    assert shops.told("shopify", "customers/redact", {"customer": {}}) == "unreadable"
+    shops.desk.rows("DELETE FROM rejected_event WHERE reason = 'shop' RETURNING id")
+    (listed,) = shops.desk.rows("SELECT id, reason, field, body FROM rejected_event")
+    assert listed[1:] == ("erasure", "userId", f'{{"topic":"customers/redact","userId":"{number}"}}')
+    root = shops.desk.root("user_id", number)
+    with shops.desk.sessions.begin() as session:
+        assert refusals.naming(session, [root]) == [listed.id], "so an erasure takes it along"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import signal
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from pyarrow import parquet
 from base.environment import environment
 from base.errors import InvalidInput, Unavailable
 from base.settings import Settings
-from signals.importing import BadRow
+from signals.importing import BadRow, import_events
 from signals.intake import admit
-from signals.tabular import RowPlan, Rows, called, plan_from
-from tests.signals.sending import Desk, clocked
+from signals.tabular import RowPlan, Rows, by_name, called, from_csv, plan_from
+from tests.signals.sending import NOW, Desk, clocked
 from workers.commands.importing import command as import_command
 
 PLAN = {
@@ -114,6 +115,31 @@ def test_it_lists_the_rows_that_are_wrong_and_takes_the_others(desk: Desk, cli: 
     assert desk.rows("SELECT reason, field FROM rejected_event ORDER BY reason, field") == [
         ("invalid", "properties.total"), ("row", ""), ("row", "timestamp"),
     ]  # fmt: skip
+
+
+def test_it_lists_once_what_is_refused_each_time_that_a_file_is_loaded(desk: Desk) -> None:
+    head = b"userId,timestamp,event,properties.total\n"
+    own = b"u1,someday,Sold,1\nu1,2026-02-01T09:00:00Z,Order Completed,2\nu1,a,b,c,d\n"
+    good = b"u2,2026-02-01T09:00:00Z,Order Completed,2\n"
+
+    def load(rows: bytes, hours: int) -> int:
+        calls = from_csv(io.BytesIO(head + rows), lambda names: Rows(by_name(names)))
+        return import_events(desk.intake, desk.server, calls, NOW + timedelta(hours=hours)).rejected
+
+    def listed() -> list[Any]:
+        return desk.rows("SELECT at, message FROM rejected_event ORDER BY id")
+
+    assert load(own + own, 0) == 6
+    first = listed()
+    assert len(first) == 6, "two rows are two, however alike"
+    assert load(own + own, 1) == 6
+    assert listed() == [(NOW + timedelta(hours=1), message) for _, message in first]
+    assert load(good + b"u1,someday,Sold,1\nu1,someday,Sold,3\n", 2) == 3, "other content is another row"
+    assert len(listed()) == 4 + 3
+    desk.rows("UPDATE rejected_event SET replayed_at = at RETURNING id")
+    before = len(listed())
+    load(own, 3)
+    assert len(listed()) == before + 3, "what became of each stays told"
 
 
 @pytest.mark.feature("DE-31")

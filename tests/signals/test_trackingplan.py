@@ -153,6 +153,20 @@ def test_it_takes_only_planned_events_of_a_source_that_is_held_to_them(desk: Des
     assert desk.statuses(own) == ["accepted"]
 
 
+def test_a_stored_event_that_comes_again_is_a_duplicate_whatever_the_plan_has_come_to_be(desk: Desk) -> None:
+    own = call("track", event="Fitting Booked", userId="u1", messageId="m1", properties={"size": "XS"})
+    bare = {name: value for name, value in own.items() if name != "messageId"}
+    assert desk.statuses(own, bare) == ["accepted", "accepted"]
+    planned(desk, "Fitting Booked", FITTED)
+    assert desk.statuses(own, bare, own) == ["duplicate", "duplicate", "duplicate"]
+    assert desk.statuses(own | {"properties": {"size": "XXL"}}, own | {"messageId": "m2"}) == ["rejected", "rejected"]
+    assert desk.statuses(own, via=desk.browser) == ["rejected"], "another source never said it"
+    assert desk.rows("SELECT reason, count(*) FROM rejected_event GROUP BY 1 ORDER BY 1") == [
+        ("plan", 2), ("untrusted", 1),
+    ]  # fmt: skip
+    assert desk.rows("SELECT count(*) FROM event") == [(2,)]
+
+
 def test_it_holds_no_word_of_consent_to_the_plan(desk: Desk) -> None:
     desk.send(call("track", event="Consent Changed", userId="u1", properties={"purpose": "sms", "granted": True}))
     profile = desk.root("user_id", "u1")
