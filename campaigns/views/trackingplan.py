@@ -127,7 +127,7 @@ def _page(fault: InvalidInput | None, values: Mapping[str, str]) -> str:
         shown = dict(values) if fault is not None else {}
         for row, wanted in rows:
             if fault is None and row.id == chosen:
-                shown = _values(row.name, wanted)
+                shown = _values(row.name, wanted or Definition())
         used = [row for row in range(MOST_ROWS) if any(shown.get(f"{part}{row}") for part in PARTS)]
         return render_template(
             "system/trackingplan.html",
