@@ -173,15 +173,13 @@ def _is_people(plain: str) -> bool:
 
 def _bare(plain: str) -> str:
     """A name in the singular, without what may stand behind one of people."""
-    one = _singular(plain)
-    for end in _TELLS:
-        if one.endswith(end) and one != end:
-            return _bare(one.removesuffix(end))
-    return one
-
-
-def _singular(plain: str) -> str:
-    return plain.removesuffix("s")
+    size = len(plain)
+    while True:
+        size -= plain.endswith("s", 0, size)
+        told = next((len(end) for end in _TELLS if plain.endswith(end, 0, size)), size)
+        if told == size:
+            return plain[:size]
+        size -= told
 
 
 def _plain(name: str) -> str:

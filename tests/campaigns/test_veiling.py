@@ -124,6 +124,13 @@ def test_it_hides_the_names_of_people_who_are_numbered_or_called_by_what_they_ar
     assert veiled({"product": {"seller": {"full_name": "Jane Doe"}}}) == {"product": {"seller": {"full_name": "•••"}}}
 
 
+def test_a_name_may_be_as_long_as_a_signal() -> None:
+    for name in ("data" * 1_100, "customer" + "_details" * 20_000, "list" * 50_000, "s" * 200_000):
+        assert veiled({name: {"name": "Ann Lee"}, "size": "M"}) == {
+            name: {"name": "•••" if name.startswith("customer") else "Ann Lee"}, "size": "M",
+        }  # fmt: skip
+
+
 def test_it_shows_what_names_nobody() -> None:
     plain: dict[str, Any] = {
         "billing_data": ["4.90"], "product": {"full_name": "Runner"},
