@@ -6,7 +6,9 @@ What cannot be read may hold anything, so it is for admins alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
@@ -57,6 +59,12 @@ _PAID: Final = frozenset({"payment", "card", "account"})
 _NUMBER: Final = re.compile(r"[_\-\s.]*[0-9]+")
 _PLACES: Final = frozenset({"city", "country", "countrycode", "state", "region"})
 _ADDRESS: Final = re.compile(r"[^@\s\"'<>,;:]{1,64}@[^@\s\"'<>,;:]{1,190}")
+_ENCODED: Final = re.compile(
+    r"(?:[^%@\s\"'<>,;:/?&=#]|%(?!40)[0-9a-f]{2}){1,64}%40[^%@\s\"'<>,;:/?&=#]{1,190}", re.IGNORECASE
+)
+"""One as it stands in the address of a page."""
+_ASKED: Final = re.compile(r"(?<=[?&#])([^=?&#\s]{1,64})=([^&#\s]+)")
+"""A name and its value in the address of a page."""
 _PHONE: Final = re.compile(r"(?<![\w.])(?:\+|00?)[1-9](?:[\s().\-/]{0,3}[0-9]){6,13}(?![\w])")
 _CALLED: Final = re.compile("phone|mobil|telefon|telefax|handy|whatsapp|landline|callback")
 """What stands in the name of a number by which somebody is called."""
@@ -76,7 +84,8 @@ def body_of(text: str, *, whole: bool) -> Any:
 
 def veiled(value: Any, depth: int = 0, *, of_person: bool = False, of_thing: bool = False, called: bool = False) -> Any:
     """A JSON value with identifiers masked, without whatever names a person or says where to find them, as of traits
-    (signals/identifying.py), and without addresses and phone numbers in texts.
+    (signals/identifying.py), and without addresses and phone numbers in texts, nor what the query of a page's address
+    says under such a name.
 
     `of_person`: it tells of somebody, so that a `name` within is theirs. `of_thing`: of a product or the like, so that
     a `full_name` within is its own. `called`: its numbers are phone numbers.
@@ -96,9 +105,44 @@ def veiled(value: Any, depth: int = 0, *, of_person: bool = False, of_thing: boo
         case str() | int() | float() if called and sum(map(str.isdigit, str(value))) >= _DIGITS:
             return HIDDEN
         case str():
-            return _PHONE.sub(HIDDEN, _ADDRESS.sub(lambda found: masked("email", found[0]), value))
+            return _line(value, depth)
         case _:
             return value
+
+
+def _line(text: str, depth: int) -> str:
+    """A text of some value, with each part of a query judged by its name."""
+
+    def asked(found: re.Match[str]) -> str:
+        told = unquote_plus(found[2])
+        seen = _member(unquote_plus(found[1]), told, depth + 1, of_person=False, of_thing=False, called=False)
+        return _unreached(found[0]) if seen == told else f"{_unreached(found[1])}={seen}"
+
+    return _parted(_ASKED, text, asked, _unreached)
+
+
+def _unreached(text: str) -> str:
+    """A text without addresses and phone numbers."""
+    if "%40" not in text:
+        return _unsaid(text)
+    return _parted(_ENCODED, text, lambda found: masked("email", unquote(found[0])), _unsaid)
+
+
+def _unsaid(text: str) -> str:
+    text = _ADDRESS.sub(lambda found: masked("email", found[0]), text) if "@" in text else text
+    return _PHONE.sub(HIDDEN, text)
+
+
+def _parted(
+    pattern: re.Pattern[str], text: str, found: Callable[[re.Match[str]], str], between: Callable[[str], str]
+) -> str:
+    """A text with what a pattern finds, and what stands between, each made another."""
+    at = 0
+    parts: list[str] = []
+    for one in pattern.finditer(text):
+        parts += between(text[at : one.start()]), found(one)
+        at = one.end()
+    return "".join((*parts, between(text[at:])))
 
 
 def _member(name: str, value: Any, depth: int, *, of_person: bool, of_thing: bool, called: bool) -> Any:
