@@ -145,7 +145,7 @@ def plan_event(session: Session, name: str, wanted: Definition, now: datetime) -
     In effect at each intake process within a second. Raises InvalidInput naming the field.
     """
     name = name.strip()
-    if not 0 < len(name) <= NAME_LENGTH or "\x00" in name:
+    if not is_name(name):
         raise InvalidInput("name", f"must have 1 to {NAME_LENGTH} characters")
     if kind_of("track", name) == "consent":
         raise InvalidInput("name", "tells what people allow and must always be taken: it cannot be planned")
@@ -187,9 +187,14 @@ def close_source(session: Session, source_id: int, *, closed: bool) -> tuple[Sou
     return source, before
 
 
+def is_name(name: str) -> bool:
+    """Whether an event or a property of the plan may be called so."""
+    return 0 < len(name) <= NAME_LENGTH and "\x00" not in name
+
+
 def _sound(name: str, one: Property) -> None:
     path = f"properties.{name}"
-    if not 0 < len(name) <= NAME_LENGTH or "\x00" in name:
+    if not is_name(name):
         raise InvalidInput("properties", f"names must have 1 to {NAME_LENGTH} characters")
     if one.values and one.type not in ("text", "number", "whole"):
         raise InvalidInput(path, "only text and numbers can be held to a list of values")

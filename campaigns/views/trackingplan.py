@@ -17,8 +17,9 @@ from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from signals.events import RejectedEvent
+from signals.signal import NAME_LENGTH
 from signals.sources import sources
-from signals.trackingplan import TYPE_WORDS, Definition, Property, PropertyType, definition, planned
+from signals.trackingplan import TYPE_WORDS, Definition, Property, PropertyType, definition, is_name, planned
 
 ROWS: Final = 8
 """Lines for properties on the form beyond those that are there."""
@@ -90,6 +91,8 @@ def _definition(form: Mapping[str, str]) -> Definition:
             if any(forms.text(form, f"{part}{row}") for part in PARTS[1:]):
                 raise InvalidInput(f"p{row}", "must be named")
             continue
+        if not is_name(name):
+            raise InvalidInput(f"p{row}", f"must have 1 to {NAME_LENGTH} characters")
         if name in properties:
             raise InvalidInput(f"p{row}", "is named twice")
         kind = form.get(f"type{row}", "text")

@@ -34,6 +34,7 @@ def test_it_plans_events_on_the_page(shop: Shop, web: Web) -> None:
         ("name", {"name": ""}),
         ("values1", {"p1": "n", "values1": 'blue, "red, large'}),
         ("values1", {"p1": "n", "values1": '"red" large'}),
+        ("p1", {"p1": "n" * 201}),
         ("p1", {"p1": "n", "type1": "number", "values1": "1, nan"}),
         ("p1", {"p1": "n", "type1": "number", "values1": "1e400"}),
         ("p1", {"p1": "n", "type1": "text", "values1": ",".join(f"v{number}" for number in range(101))}),
