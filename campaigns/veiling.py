@@ -26,7 +26,7 @@ _REACHES: Final = frozenset({
     "address", "address1", "address2", "addressline1", "addressline2", "streetaddress", "postalcode", "postcode", "zip",
     "zipcode", "firstname", "middlename", "lastname", "fullname", "givenname", "familyname",
     "surname", "maidenname", "displayname", "nickname", "nameoncard", "birthday", "birthdate", "dateofbirth", "dob",
-    "password", "token", "writekey",
+    "password", "token", "writekey", "geburtsname", "rechnungsadresse", "lieferadresse",
 })  # fmt: skip
 """Names, without regard to case and hyphens, of what a person could be found by."""
 _PEOPLE: Final = frozenset({
@@ -37,8 +37,12 @@ _PEOPLE: Final = frozenset({
     "spouse", "husband", "wife", "mother", "father", "daughter", "brother", "sister", "sibling",
 })  # fmt: skip
 """Names of people, and ends of such names; a text is somebody's name then."""
-_CALLERS: Final = frozenset({"user", "client", "son", "holder"})
-"""As these, but for what ends with one: an `httpClient`, a season and a placeholder are none."""
+_CALLERS: Final = frozenset({
+    "user", "client", "son", "holder", "kunde", "käufer", "empfänger", "ansprechpartner",
+})  # fmt: skip
+"""As these, but for what ends with one: an `httpClient`, a season, a placeholder and a Sekunde are none."""
+_CALLED_BY: Final = frozenset({"first", "last", "middle", "given", "family"})
+"""Parts that a name of somebody has, and one of a product has not."""
 _OF_PEOPLE: Final = frozenset({"trait", "billing", "shipping", "delivery", "invoice"})
 """Names of what tells of people, as `_PEOPLE` do: a name within is somebody's, elsewhere it is a product's or a page's.
 A text is none: shipping may be an amount."""
@@ -153,13 +157,14 @@ def _member(name: str, value: Any, depth: int, *, of_person: bool, of_thing: boo
     # What is numbered is what it would be alone: `passenger_1_name`, `firstName2`.
     alone = _NUMBER.sub("", name)
     plain, told = _plain(alone), trait_name(alone)
-    if plain.endswith(("address", "addresses")) and isinstance(value, dict | list):
+    if plain.endswith(("address", "addresses", "adresse", "adressen")) and isinstance(value, dict | list):
         return [_placed(inner) for inner in value] if isinstance(value, list) else _placed(value)
     one = _bare(plain)
     if of_thing and one in _THING_NAMED:
         return veiled(value, depth, called=called)
     # A name is a product's or a page's as often as somebody's.
-    if of_person if one == "name" else spelt in _REACHES or is_identifying(trait_name(name)) or _names(plain, told):
+    is_theirs = of_person or (isinstance(value, dict) and not _CALLED_BY.isdisjoint(map(_plain, value)))
+    if is_theirs if one == "name" else spelt in _REACHES or is_identifying(trait_name(name)) or _names(plain, told):
         return HIDDEN
     called = called or _CALLED.search(plain) is not None
     if _is_people(plain):

@@ -151,6 +151,23 @@ def test_it_hides_what_the_address_of_a_page_says_of_somebody() -> None:
     assert veiled("bounce+ann=example.org@shop.example.com") == "b•••@shop.example.com"
 
 
+def test_it_hides_names_that_are_told_in_parts_or_in_german() -> None:
+    told = {"name": {"first": "Ann", "last": "Lee"}, "kunde": "Ann Lee", "Empfänger": {"name": "Ann Lee", "stufe": 2},
+            "käufer": {"name": "Ann Lee"}, "ansprechpartner": "Ann Lee", "geburtsname": "Lee",
+            "rechnungsadresse": "Gasse 1", "lieferadresse": {"name": "Ann Lee", "straße": "Gasse 1"}}  # fmt: skip
+    assert veiled(told) == dict.fromkeys(told, "•••") | {
+        "Empfänger": {"name": "•••", "stufe": 2}, "käufer": {"name": "•••"},
+        "lieferadresse": {"name": "•••", "straße": "•••"},
+    }  # fmt: skip
+    plain = {
+        "name": {"en": "Runner", "de": "Läufer"},
+        "sekunde": "5",
+        "urkunde": "blau",
+        "page": {"first": 1, "name": "A"},
+    }
+    assert veiled(plain) == plain
+
+
 def test_a_name_may_be_as_long_as_a_signal() -> None:
     for name in ("data" * 1_100, "customer" + "_details" * 20_000, "list" * 50_000, "s" * 200_000):
         assert veiled({name: {"name": "Ann Lee"}, "size": "M"}) == {
