@@ -106,7 +106,7 @@ def detail(
         session, intake, number, whole=whole
     )
     access_log.record(session, by, LOOK, now, profile_id=made.profile, detail={"signal": kind, "number": number})
-    return made
+    return made if whole else replace(made, entry=replace(made.entry, name=veiled(made.entry.name)))
 
 
 def replay(intake: Intake, number: int, now: datetime, by: Actor) -> Status:
@@ -225,9 +225,14 @@ def _hidden(path: str, value: Any) -> Any:
     """A value of the state as support sees it: without the traits by which a person could be reached."""
     if "." not in path:  # The state's own names say nothing of what a source told.
         return veiled(value)
-    first, *_, name = path.split(".")
-    shown = veiled({name: value}, of_person=first == "traits")
-    return next(iter(shown.values()))
+    first, *between, name = path.split(".")
+    shown = {name: value}
+    for outer in reversed(between) if first == "traits" else ():
+        shown = {outer: shown}
+    seen = veiled(shown, of_person=first == "traits")
+    while isinstance(seen, dict) and isinstance(shown, dict) and shown is not value:
+        (shown,), (seen,) = shown.values(), seen.values()
+    return seen
 
 
 def _note(session: Session, by: Actor, now: datetime, person: int | None) -> None:

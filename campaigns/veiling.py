@@ -7,7 +7,9 @@ What cannot be read may hold anything, so it is for admins alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
@@ -26,7 +28,7 @@ _REACHES: Final = frozenset({
     "address", "address1", "address2", "addressline1", "addressline2", "streetaddress", "postalcode", "postcode", "zip",
     "zipcode", "firstname", "middlename", "lastname", "fullname", "givenname", "familyname",
     "surname", "maidenname", "displayname", "nickname", "nameoncard", "birthday", "birthdate", "dateofbirth", "dob",
-    "password", "token", "writekey",
+    "password", "token", "writekey", "geburtsname", "rechnungsadresse", "lieferadresse",
 })  # fmt: skip
 """Names, without regard to case and hyphens, of what a person could be found by."""
 _PEOPLE: Final = frozenset({
@@ -37,8 +39,12 @@ _PEOPLE: Final = frozenset({
     "spouse", "husband", "wife", "mother", "father", "daughter", "brother", "sister", "sibling",
 })  # fmt: skip
 """Names of people, and ends of such names; a text is somebody's name then."""
-_CALLERS: Final = frozenset({"user", "client", "son", "holder"})
-"""As these, but for what ends with one: an `httpClient`, a season and a placeholder are none."""
+_CALLERS: Final = frozenset({
+    "user", "client", "son", "holder", "kunde", "käufer", "empfänger", "ansprechpartner",
+})  # fmt: skip
+"""As these, but for what ends with one: an `httpClient`, a season, a placeholder and a Sekunde are none."""
+_CALLED_BY: Final = frozenset({"first", "last", "middle", "given", "family"})
+"""Parts that a name of somebody has, and one of a product has not."""
 _OF_PEOPLE: Final = frozenset({"trait", "billing", "shipping", "delivery", "invoice"})
 """Names of what tells of people, as `_PEOPLE` do: a name within is somebody's, elsewhere it is a product's or a page's.
 A text is none: shipping may be an amount."""
@@ -59,6 +65,12 @@ _PAID: Final = frozenset({"payment", "card", "account"})
 _NUMBER: Final = re.compile(r"[_\-\s.]*[0-9]+")
 _PLACES: Final = frozenset({"city", "country", "countrycode", "state", "region"})
 _ADDRESS: Final = re.compile(r"[^@\s\"'<>,;:]{1,64}@[^@\s\"'<>,;:]{1,190}")
+_ENCODED: Final = re.compile(
+    r"(?:[^%@\s\"'<>,;:/?&=#]|%(?!40)[0-9a-f]{2}){1,64}%40[^%@\s\"'<>,;:/?&=#]{1,190}", re.IGNORECASE
+)
+"""One as it stands in the address of a page."""
+_ASKED: Final = re.compile(r"(?<=[?&#])([^=?&#\s]{1,64})=([^&#\s]+)")
+"""A name and its value in the address of a page."""
 _PHONE: Final = re.compile(r"(?<![\w.])(?:\+|00?)[1-9](?:[\s().\-/]{0,3}[0-9]){6,13}(?![\w])")
 _CALLED: Final = re.compile("phone|mobil|telefon|telefax|handy|whatsapp|landline|callback")
 """What stands in the name of a number by which somebody is called."""
@@ -99,7 +111,8 @@ def keyless_text(text: str) -> str:
 
 def veiled(value: Any, depth: int = 0, *, of_person: bool = False, of_thing: bool = False, called: bool = False) -> Any:
     """A JSON value with identifiers masked, without whatever names a person or says where to find them, as of traits
-    (signals/identifying.py), and without addresses and phone numbers in texts.
+    (signals/identifying.py), and without addresses and phone numbers in texts, nor what the query of a page's address
+    says under such a name.
 
     `of_person`: it tells of somebody, so that a `name` within is theirs. `of_thing`: of a product or the like, so that
     a `full_name` within is its own. `called`: its numbers are phone numbers.
@@ -119,9 +132,44 @@ def veiled(value: Any, depth: int = 0, *, of_person: bool = False, of_thing: boo
         case str() | int() | float() if called and sum(map(str.isdigit, str(value))) >= _DIGITS:
             return HIDDEN
         case str():
-            return _PHONE.sub(HIDDEN, _ADDRESS.sub(lambda found: masked("email", found[0]), value))
+            return _line(value, depth)
         case _:
             return value
+
+
+def _line(text: str, depth: int) -> str:
+    """A text of some value, with each part of a query judged by its name."""
+
+    def asked(found: re.Match[str]) -> str:
+        told = unquote_plus(found[2])
+        seen = _member(unquote_plus(found[1]), told, depth + 1, of_person=False, of_thing=False, called=False)
+        return _unreached(found[0]) if seen == told else f"{_unreached(found[1])}={seen}"
+
+    return _parted(_ASKED, text, asked, _unreached)
+
+
+def _unreached(text: str) -> str:
+    """A text without addresses and phone numbers."""
+    if "%40" not in text:
+        return _unsaid(text)
+    return _parted(_ENCODED, text, lambda found: masked("email", unquote(found[0])), _unsaid)
+
+
+def _unsaid(text: str) -> str:
+    text = _ADDRESS.sub(lambda found: masked("email", found[0]), text) if "@" in text else text
+    return _PHONE.sub(HIDDEN, text)
+
+
+def _parted(
+    pattern: re.Pattern[str], text: str, found: Callable[[re.Match[str]], str], between: Callable[[str], str]
+) -> str:
+    """A text with what a pattern finds, and what stands between, each made another."""
+    at = 0
+    parts: list[str] = []
+    for one in pattern.finditer(text):
+        parts += between(text[at : one.start()]), found(one)
+        at = one.end()
+    return "".join((*parts, between(text[at:])))
 
 
 def _member(name: str, value: Any, depth: int, *, of_person: bool, of_thing: bool, called: bool) -> Any:
@@ -132,13 +180,14 @@ def _member(name: str, value: Any, depth: int, *, of_person: bool, of_thing: boo
     # What is numbered is what it would be alone: `passenger_1_name`, `firstName2`.
     alone = _NUMBER.sub("", name)
     plain, told = _plain(alone), trait_name(alone)
-    if plain.endswith(("address", "addresses")) and isinstance(value, dict | list):
+    if plain.endswith(("address", "addresses", "adresse", "adressen")) and isinstance(value, dict | list):
         return [_placed(inner) for inner in value] if isinstance(value, list) else _placed(value)
     one = _bare(plain)
     if of_thing and one in _THING_NAMED:
         return veiled(value, depth, called=called)
     # A name is a product's or a page's as often as somebody's.
-    if of_person if one == "name" else spelt in _REACHES or is_identifying(trait_name(name)) or _names(plain, told):
+    is_theirs = of_person or (isinstance(value, dict) and not _CALLED_BY.isdisjoint(map(_plain, value)))
+    if is_theirs if one == "name" else spelt in _REACHES or is_identifying(trait_name(name)) or _names(plain, told):
         return HIDDEN
     called = called or _CALLED.search(plain) is not None
     if _is_people(plain):
@@ -196,15 +245,13 @@ def _is_people(plain: str) -> bool:
 
 def _bare(plain: str) -> str:
     """A name in the singular, without what may stand behind one of people."""
-    one = _singular(plain)
-    for end in _TELLS:
-        if one.endswith(end) and one != end:
-            return _bare(one.removesuffix(end))
-    return one
-
-
-def _singular(plain: str) -> str:
-    return plain.removesuffix("s")
+    size = len(plain)
+    while True:
+        size -= plain.endswith("s", 0, size)
+        told = next((len(end) for end in _TELLS if plain.endswith(end, 0, size)), size)
+        if told == size:
+            return plain[:size]
+        size -= told
 
 
 def _plain(name: str) -> str:

@@ -24,7 +24,7 @@ from render.decision import Reason
 from render.facts import DAY_MS, Facts
 from render.fatigue import resting
 from render.guard import CROSS_KINDS, flagged, suppressed
-from render.incentive import needless, unaided, unflagged
+from render.incentive import may_carry, needless, unaided, unflagged
 from render.occasion import unsuited
 from render.permission import refused
 from render.pick import PoolProduct
@@ -141,8 +141,8 @@ class Situation:
     def shown_products(self, offer: Offer) -> tuple[ProductFacts, ...]:
         """The products of an offer with several that may be shown now, in its order, at most MAX_CELLS.
 
-        They are in stock by facts that are fresh, and the person neither has them nor said that they are not for
-        them; of a bundle it is all or none.
+        They are in stock by facts that are fresh and may carry its incentive, and the person neither has them nor said
+        that they are not for them; of a bundle it is all or none.
         """
         if not offer.products:
             return ()
@@ -150,14 +150,14 @@ class Situation:
         return tuple(found[:MAX_CELLS]) if len(found) >= offer.least_products else ()
 
     def sold_products(self, offer: Offer) -> list[ProductFacts]:
-        """The products of an offer with several that are in stock by facts that are fresh, in its order; an absent key
-        was lost, and is noted."""
+        """The products of an offer with several that are in stock by facts that are fresh, in its order, without those
+        that may not carry its incentive; an absent key was lost, and is noted."""
         found = []
         for name in offer.all_products:
             product = self.facts.products.get(name)
             if product is None:
                 self.lost[f"product:{name}"] = None
-            elif self._is_sold(product):
+            elif self._is_sold(product) and may_carry(offer, product):
                 found.append(product)
         return found
 

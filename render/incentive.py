@@ -16,6 +16,7 @@ from signals.candidates import candidate_matrix
 if TYPE_CHECKING:
     from render.eligibility import Situation
     from render.plan import Offer, Plan
+    from signals.productfacts import ProductFacts
 
 INCENTIVES: Final = ("price_cents", "percent", "amount_off_cents")
 """Fields of an offer that lower its price; of several that an older offer has, the first counts."""
@@ -25,8 +26,9 @@ _NEEDING: Final = "needing"
 class Incentive(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """To whom an offer's incentive is given.
 
-    flagged: only on a product that the feed marks as promoted (`promotion_id`). limit: whoever is as likely as this to
-    buy at the full price, or likelier, is not given it; None gives it to everybody.
+    flagged: only on a product that the feed marks as promoted (`promotion_id`); of several the others are left out.
+    limit: whoever is as likely as this to buy at the full price, or likelier, is not given it; None gives it to
+    everybody.
     """
 
     flagged: bool = True
@@ -34,11 +36,17 @@ class Incentive(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def unflagged(at: Situation, offer: Offer) -> str | None:
-    """Why its product may carry no incentive; None if it may."""
+    """Why its product, or too few of several, may carry no incentive; None if it may."""
     if offer.incentive is None or not offer.incentive.flagged:
         return None
-    product = at.facts.products.get(offer.product) if offer.product is not None else None
-    return None if product is not None and product.promoted and at.is_fresh(product) else "not on promotion"
+    known = [at.facts.products[name] for name in offer.all_products if name in at.facts.products]
+    flagged = sum(product.promoted and at.is_fresh(product) for product in known)
+    return None if flagged >= offer.least_products else "not on promotion"
+
+
+def may_carry(offer: Offer, product: ProductFacts) -> bool:
+    """Whether the offer's incentive, if it has one, may be given on a product."""
+    return offer.incentive is None or not offer.incentive.flagged or product.promoted
 
 
 def needless(at: Situation, offer: Offer) -> str | None:

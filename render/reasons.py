@@ -41,7 +41,7 @@ WHY: Final[dict[str, Callable[[Offer, Plan], str]]] = {
         f"it follows a purchase of {_category(offer.after_category, plan)}, and there was none since the mail was sent"
     ),
     "already bought": lambda offer, plan: (
-        f"the person already has {_whole(offer, 'this product', 'each of its products that was in stock')}"
+        f"the person already has {_whole(offer, 'this product', f'each of its products that was {_left(offer)}')}"
     ),
     "product unknown": lambda offer, plan: "nothing was known about its product",
     "feed stale": lambda offer, plan: "price and stock of its product were too old to be trusted",
@@ -49,8 +49,8 @@ WHY: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "no longer sold": lambda offer, plan: "its product was no longer in the shop's catalogue",
     "out of stock": lambda offer, plan: "its product was out of stock",
     "no product in stock": lambda offer, plan: (
-        f"{'none of its products was' if offer.kind != 'bundle' else 'a part of its bundle was not'} in stock, by facts"
-        " recent enough to be trusted"
+        f"{'none of its products was' if offer.kind != 'bundle' else 'a part of its bundle was not'} {_left(offer)}, by"
+        " facts recent enough to be trusted"
     ),
     "relations unknown": lambda offer, plan: "it was not known what goes with what, so no product could be picked",
     "nothing to pick": lambda offer, plan: "none of the products to pick from was in stock and new to the person",
@@ -63,7 +63,11 @@ WHY: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "owns the best version": lambda offer, plan: "the person already owns the best version",
     "version unknown": lambda offer, plan: "it could not be told which version the person owns",
     "no better version": lambda offer, plan: "no better and dearer version than the person's own was in stock",
-    "not on promotion": lambda offer, plan: "its product is not flagged for a lower price",
+    "not on promotion": lambda offer, plan: (
+        "none of its products is flagged for a lower price"
+        if offer.products and offer.kind != "bundle"
+        else f"{_whole(offer, 'its product', '')} is not flagged for a lower price"
+    ),
     "need unknown": lambda offer, plan: "no model could tell whether the person needs its incentive",
     "needs no incentive": lambda offer, plan: (
         f"the person is likely enough to buy without its incentive: {_percent(offer)} or more"
@@ -112,6 +116,12 @@ WHY: Final[dict[str, Callable[[Offer, Plan], str]]] = {
 def _whole(offer: Offer, one: str, several: str) -> str:
     """What a reason is about: the offer's product, or its several, or a part of a bundle."""
     return one if not offer.products else "a part of its bundle" if offer.kind == "bundle" else several
+
+
+def _left(offer: Offer) -> str:
+    """What those of several products are that may be shown to anybody."""
+    is_flagged = offer.incentive is not None and offer.incentive.flagged
+    return "in stock and flagged for a lower price" if is_flagged else "in stock"
 
 
 def _category(category: int | None, plan: Plan) -> str:

@@ -46,7 +46,8 @@ class SlotRecord(msgspec.Struct, frozen=True):
     """What one slot was given, and every candidate it was chosen from.
 
     Propensity is the chance of that choice, 0-1; margin the expected cents ahead of the best other candidate; held says
-    that the last open showed it too; product is the one whose facts filled the fields; policy is what drew it, None
+    that the last open showed it too; product is the offer's own, or the one that was picked for it: of several the
+    first that it names, shown or left out, while the fields tell of those that were shown; policy is what drew it, None
     where nothing was drawn.
     """
 

@@ -37,7 +37,9 @@ _WORDS: Final = frozenset((
 _BIRTHS: Final = frozenset(("birth_date", "date_of_birth"))
 _REGIONS: Final = frozenset(("city", "country", "country_code", "region", "state", "province"))
 """Parts of an address that many live in."""
-_SPLIT: Final = re.compile(r"[^a-z0-9]+")
+_SPLIT: Final = re.compile(r"[\W_]+")
+_FOREIGN: Final = re.compile(r"[^a-z0-9]+")
+"""What parts words where one of another script stands beside them: `email地址`."""
 
 
 def is_identifying(name: str) -> bool:
@@ -45,7 +47,10 @@ def is_identifying(name: str) -> bool:
     plain = _SPLIT.sub("_", name).strip("_")
     if name.startswith("address.") and plain.removeprefix("address_") in _REGIONS:
         return False
-    return plain in _NAMES or plain in _BIRTHS or not _WORDS.isdisjoint(plain.split("_"))
+    return any(
+        one in _NAMES or one in _BIRTHS or not _WORDS.isdisjoint(one.split("_"))
+        for one in (plain, _FOREIGN.sub("_", name).strip("_"))
+    )
 
 
 def readable(state: ProfileState) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from base.clock import monotonic
 from base.db import Model, Sessions, transaction
 from base.errors import InvalidInput, NotFound
+from base.logs import logger
 from signals.foldevent import kind_of
 from signals.signal import NAME_LENGTH, Signal
 from signals.sources import INTERNAL, Sender, Source
@@ -40,6 +41,7 @@ TYPE_WORDS: Final[Mapping[PropertyType, str]] = {
     "object": "an object",
 }
 Value = str | int | float
+_log = logger(__name__)
 
 
 class Violation(InvalidInput):
@@ -117,8 +119,9 @@ class Plans:
 
 
 def load(session: Session) -> Plan:
-    """The plan as it is stored."""
-    events = {row.spelt: definition(row) for row in session.scalars(select(PlannedEvent))}
+    """The plan as it is stored, without events whose definition is damaged."""
+    rows = [(row.spelt, definition(row)) for row in session.scalars(select(PlannedEvent))]
+    events = {spelt: found for spelt, found in rows if found is not None}
     return Plan(events, frozenset(session.scalars(select(Source.id).where(Source.planned_only))))
 
 
@@ -127,9 +130,13 @@ def planned(session: Session) -> list[PlannedEvent]:
     return list(session.scalars(select(PlannedEvent).order_by(PlannedEvent.spelt)))
 
 
-def definition(row: PlannedEvent) -> Definition:
-    """What an event of the plan must be."""
-    return msgspec.convert(row.definition, Definition)
+def definition(row: PlannedEvent) -> Definition | None:
+    """What an event of the plan must be. None, with a log line, where that is damaged: nothing is asked of it then."""
+    try:
+        return msgspec.convert(row.definition, Definition)
+    except msgspec.ValidationError as error:
+        _log.error("a planned event is damaged and left out", name=row.name, reason=str(error))
+        return None
 
 
 def plan_event(session: Session, name: str, wanted: Definition, now: datetime) -> tuple[PlannedEvent, dict[str, Any]]:
@@ -138,7 +145,7 @@ def plan_event(session: Session, name: str, wanted: Definition, now: datetime) -
     In effect at each intake process within a second. Raises InvalidInput naming the field.
     """
     name = name.strip()
-    if not 0 < len(name) <= NAME_LENGTH or "\x00" in name:
+    if not is_name(name):
         raise InvalidInput("name", f"must have 1 to {NAME_LENGTH} characters")
     if kind_of("track", name) == "consent":
         raise InvalidInput("name", "tells what people allow and must always be taken: it cannot be planned")
@@ -180,16 +187,25 @@ def close_source(session: Session, source_id: int, *, closed: bool) -> tuple[Sou
     return source, before
 
 
+def is_name(name: str) -> bool:
+    """Whether an event or a property of the plan may be called so."""
+    return 0 < len(name) <= NAME_LENGTH and "\x00" not in name
+
+
 def _sound(name: str, one: Property) -> None:
     path = f"properties.{name}"
-    if not 0 < len(name) <= NAME_LENGTH or "\x00" in name:
+    if not is_name(name):
         raise InvalidInput("properties", f"names must have 1 to {NAME_LENGTH} characters")
     if one.values and one.type not in ("text", "number", "whole"):
         raise InvalidInput(path, "only text and numbers can be held to a list of values")
+    if len(one.values) > MOST_VALUES:
+        raise InvalidInput(path, f"may have at most {MOST_VALUES} values")
     if any(isinstance(value, str) != (one.type == "text") for value in one.values):
         raise InvalidInput(path, "the values must be of the property's type")
     if any(isinstance(value, str) and (len(value) > NAME_LENGTH or "\x00" in value) for value in one.values):
         raise InvalidInput(path, f"values may have at most {NAME_LENGTH} characters")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in one.values):
+        raise InvalidInput(path, "the values must be numbers")
     bounds = [bound for bound in (one.least, one.most) if bound is not None]
     if bounds and one.type not in ("number", "whole"):
         raise InvalidInput(path, "only numbers have bounds")

@@ -132,7 +132,8 @@ class Ledger(msgspec.Struct, frozen=True):
 
 
 class LedgerPage(Page, frozen=True, forbid_unknown_fields=True):
-    """Which rows: ids after `after`, of one state or all, or of all states but accepted; of one reason or all.
+    """Which rows: ids after `after`, of one state or all, or of all states but accepted; of one reason, without any
+    where that is empty, or all where none is given.
 
     Of the failed also those alone that were refused or given up, or those that failed here (`unsent`).
     """
@@ -140,12 +141,12 @@ class LedgerPage(Page, frozen=True, forbid_unknown_fields=True):
     state: Literal[
         "", "queued", "claimed", "accepted", "deferred", "failed", "skipped", "unknown", "not_sent", "refused", "unsent"
     ] = ""
-    reason: str = ""
+    reason: str | None = None
 
 
 class SendAgainIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of which reason the failed mails are sent again; null: all. Which of them: all, those that were refused or given
-    up, or those that failed here (`unsent`)."""
+    """Of which reason the failed mails are sent again, those without any where that is empty; null: all.
+    Which of them: all, those that were refused or given up, or those that failed here (`unsent`)."""
 
     state: Literal["failed", "refused", "unsent"] = "failed"
     reason: str | None = None
@@ -331,7 +332,7 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
         rows = accounting.listing(
-            session, campaign_id, state=query.state, reason=query.reason or None, after=query.after, limit=query.limit
+            session, campaign_id, state=query.state, reason=query.reason, after=query.after, limit=query.limit
         )
         seen = {"campaign": campaign_id, "rows": len(rows)}
         access_log.record(session, actor(), "ledger", parts().now(), detail=seen)

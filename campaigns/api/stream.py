@@ -122,11 +122,11 @@ class HealthList(msgspec.Struct, frozen=True):
 
 
 class PlannedOut(msgspec.Struct, frozen=True):
-    """An event of the tracking plan."""
+    """An event of the tracking plan. `definition` is null where it is damaged: nothing is asked of the event then."""
 
     id: int
     name: str
-    definition: Definition
+    definition: Definition | None
 
 
 class PlanOut(msgspec.Struct, frozen=True):

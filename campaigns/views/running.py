@@ -393,5 +393,5 @@ def _names(session: Session, rows: list[Delivery]) -> dict[int, str]:
 
 
 def _part(values: Mapping[str, str]) -> tuple[str, str | None]:
-    """The state or part of the ledger ("": all) and the reason that a list of it is about."""
-    return forms.text(values, "state"), forms.text(values, "reason") or None
+    """The state or part of the ledger ("": all) that a list of it is about, and the reason: "" is without, None any."""
+    return forms.text(values, "state"), forms.text(values, "reason") if "reason" in values else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -16,14 +17,17 @@ from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from signals.events import RejectedEvent
+from signals.signal import NAME_LENGTH
 from signals.sources import sources
-from signals.trackingplan import TYPE_WORDS, Definition, Property, PropertyType, definition, planned
+from signals.trackingplan import TYPE_WORDS, Definition, Property, PropertyType, definition, is_name, planned
 
 ROWS: Final = 8
 """Lines for properties on the form beyond those that are there."""
 MOST_ROWS: Final = 100
 PARTS: Final = ("p", "values", "least", "most", "required")
 """What of a line, before its number, says that something stands in it; its type always does."""
+_VALUE: Final = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(?:,|\Z)')
+"""One of several values, in quotes or bare."""
 pages = Blueprint("trackingplan", __name__, url_prefix="/system/tracking-plan")
 
 
@@ -87,13 +91,15 @@ def _definition(form: Mapping[str, str]) -> Definition:
             if any(forms.text(form, f"{part}{row}") for part in PARTS[1:]):
                 raise InvalidInput(f"p{row}", "must be named")
             continue
+        if not is_name(name):
+            raise InvalidInput(f"p{row}", f"must have 1 to {NAME_LENGTH} characters")
         if name in properties:
             raise InvalidInput(f"p{row}", "is named twice")
         kind = form.get(f"type{row}", "text")
         if kind not in TYPE_WORDS:
             raise InvalidInput(f"type{row}", "must be a type of the list")
         type_ = cast(PropertyType, kind)
-        values = [part.strip() for part in forms.text(form, f"values{row}").split(",") if part.strip()]
+        values = _parted(forms.text(form, f"values{row}"), f"values{row}")
         properties[name] = Property(
             type=type_,
             required=forms.on(form, f"required{row}"),
@@ -102,6 +108,29 @@ def _definition(form: Mapping[str, str]) -> Definition:
             most=forms.number(form, f"most{row}"),
         )
     return forms.content({"properties": properties, "strict": forms.on(form, "strict")}, Definition)
+
+
+def listed(values: Iterable[object]) -> str:
+    """Values with commas between; one that has a comma, a quote or a blank at an end itself is in quotes."""
+    return ", ".join(map(_quoted, map(str, values)))
+
+
+def _quoted(value: str) -> str:
+    if value and value == value.strip() and "," not in value and '"' not in value:
+        return value
+    doubled = value.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _parted(text: str, field: str) -> Iterator[str]:
+    """The values of a text such as `listed` makes. Raises InvalidInput for the field."""
+    for found in _VALUE.finditer(text):
+        if found[1] is not None:
+            yield found[1].replace('""', '"')
+        elif (bare := found[2].strip()).startswith('"'):
+            raise InvalidInput(field, "must have a quote at both ends of a value that begins with one")
+        elif bare:
+            yield bare
 
 
 def _value(type_: PropertyType, text: str, field: str) -> str | int | float:
@@ -127,7 +156,7 @@ def _page(fault: InvalidInput | None, values: Mapping[str, str]) -> str:
         shown = dict(values) if fault is not None else {}
         for row, wanted in rows:
             if fault is None and row.id == chosen:
-                shown = _values(row.name, wanted)
+                shown = _values(row.name, wanted or Definition())
         used = [row for row in range(MOST_ROWS) if any(shown.get(f"{part}{row}") for part in PARTS)]
         return render_template(
             "system/trackingplan.html",
@@ -135,6 +164,7 @@ def _page(fault: InvalidInput | None, values: Mapping[str, str]) -> str:
             waiting=waiting,
             sources=sources(session),
             types=TYPE_WORDS,
+            listed=listed,
             most=MOST_ROWS,
             lines=range(min(MOST_ROWS, max(used, default=-1) + 1 + ROWS)),
             values=shown,
@@ -146,7 +176,7 @@ def _values(name: str, wanted: Definition) -> dict[str, str]:
     """An event of the plan as its form holds it."""
     values = {"name": name} | ({"strict": "1"} if wanted.strict else {})
     for row, (named, one) in enumerate(wanted.properties.items()):
-        values |= {f"p{row}": named, f"type{row}": one.type, f"values{row}": ", ".join(map(str, one.values))}
+        values |= {f"p{row}": named, f"type{row}": one.type, f"values{row}": listed(one.values)}
         values |= {f"required{row}": "1"} if one.required else {}
         values |= {f"{bound}{row}": f"{at:.15g}" for bound, at in (("least", one.least), ("most", one.most))
                    if at is not None}  # fmt: skip

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from html import unescape
+
+from sqlalchemy import text
 
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
@@ -29,6 +32,12 @@ def test_it_plans_events_on_the_page(shop: Shop, web: Web) -> None:
         ("p3", {"least3": "251"}),
         ("p0", {"most0": "1"}),
         ("name", {"name": ""}),
+        ("values1", {"p1": "n", "values1": 'blue, "red, large'}),
+        ("values1", {"p1": "n", "values1": '"red" large'}),
+        ("p1", {"p1": "n" * 201}),
+        ("p1", {"p1": "n", "type1": "number", "values1": "1, nan"}),
+        ("p1", {"p1": "n", "type1": "number", "values1": "1e400"}),
+        ("p1", {"p1": "n", "type1": "text", "values1": ",".join(f"v{number}" for number in range(101))}),
     ):
         answer = desk.post("/system/tracking-plan/", **(form | bad))
         assert (answer.status_code, 'role="alert"' in answer.text) == (400, True), field
@@ -39,6 +48,40 @@ def test_it_plans_events_on_the_page(shop: Shop, web: Web) -> None:
     assert desk.post(f"/system/tracking-plan/{event['id']}/remove").status_code == 302
     assert program.told("GET", "/tracking-plan")["events"] == []
     assert program.call("DELETE", f"/tracking-plan/{event['id']}").status_code == 404
+
+
+def test_a_damaged_planned_event_is_listed_and_can_be_removed(shop: Shop, web: Web) -> None:
+    desk, program = web.desk("admin"), web.program("admin")
+    fine, bad = (
+        program.told("PUT", "/tracking-plan", {"name": name, "definition": {"strict": True}})["id"]
+        for name in ("Fitting Booked", "Fitting Missed")
+    )
+    with shop.sessions.begin() as session:
+        session.execute(text("UPDATE planned_event SET definition = '{\"strict\": 5}' WHERE id = :id"), {"id": bad})
+    events = program.told("GET", "/tracking-plan")["events"]
+    assert [(event["id"], event["definition"] is None) for event in events] == [(fine, False), (bad, True)]
+    for path in ("/system/tracking-plan/", f"/system/tracking-plan/?event={bad}"):
+        assert desk.get(path).text.count("Damaged where it is stored") == 1
+    assert 'value="Fitting Missed"' in desk.get(f"/system/tracking-plan/?event={bad}").text
+    assert desk.post(f"/system/tracking-plan/{bad}/remove").status_code == 302
+    assert "Damaged" not in desk.get("/system/tracking-plan/").text
+
+
+def test_values_with_commas_and_quotes_are_saved_as_they_were(web: Web) -> None:
+    desk, program = web.desk("admin"), web.program("admin")
+    values = ["red, large", "blue", '5" pipe', '"', " wide ", "", ",", "süß; sauer"]
+    numbers = {"type": "number", "values": [0.1, 2]}
+    wanted = {"properties": {"size": {"type": "text", "values": values}, "tall": numbers}}
+    made = program.told("PUT", "/tracking-plan", {"name": "Fitting Booked", "definition": wanted})
+    page = desk.get(f"/system/tracking-plan/?event={made['id']}").text
+    assert 'one of "red, large", blue' in unescape(page)
+    typed = {name: unescape(found[1]) for name in ("values0", "values1")
+             if (found := re.search(rf'name="{name}" value="([^"]*)"', page))}  # fmt: skip
+    form = {"name": "Fitting Booked", "p0": "size", "type0": "text", "p1": "tall", "type1": "number"} | typed
+    assert desk.post("/system/tracking-plan/", **form).status_code == 302
+    (event,) = program.told("GET", "/tracking-plan")["events"]
+    assert event["definition"]["properties"]["size"]["values"] == values
+    assert event["definition"]["properties"]["tall"]["values"] == [0.1, 2]
 
 
 def test_bounds_of_a_planned_property_are_written_as_people_write_numbers(shop: Shop, web: Web) -> None:

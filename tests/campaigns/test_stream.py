@@ -193,6 +193,25 @@ def test_it_shows_support_a_signal_with_names_and_addresses_masked(shop: Shop, w
     assert admin.call("GET", "/signals/other/1").status_code == 404
 
 
+def test_it_shows_support_no_name_in_a_change_or_a_heading(shop: Shop, web: Web) -> None:
+    shop.people("ann")
+    named = {"name": {"first": "Annabel", "last": "Lee"}, "address": {"city": "Bonn"}}
+    shop.send({"type": "identify", "userId": "ann", "timestamp": shop.now.isoformat(), "traits": named})
+    event = "ann@example.com wrote"
+    shop.send({"type": "track", "userId": "ann", "timestamp": shop.now.isoformat(), "event": event})
+    program, desk, admin = web.program("support"), web.desk("support"), web.desk("admin")
+    told = web.program("admin").told("GET", "/signals")["signals"]
+    written, identify = (next(one["number"] for one in told if one["name"] == name) for name in (event, "identify"))
+    changes = {one["path"]: one["after"] for one in program.told("GET", f"/signals/taken/{identify}")["changes"]}
+    assert changes == {"traits.name.first": "•••", "traits.name.last": "•••", "traits.address.city": "Bonn"}
+    page = desk.get(f"/stream/taken/{identify}").text
+    assert [words for words in ("Annabel", "Lee") if words in page] == []
+    assert "a•••@example.com wrote" in desk.get(f"/stream/taken/{written}").text
+    assert event not in desk.get(f"/stream/taken/{written}").text
+    assert program.told("GET", f"/signals/taken/{written}")["signal"]["name"] == "a•••@example.com wrote"
+    assert event in admin.get(f"/stream/taken/{written}").text
+
+
 def test_it_takes_a_quarantined_signal_again_when_the_plan_is_mended(shop: Shop, web: Web) -> None:
     shop.people("ann")
     program, desk = web.program("admin"), web.desk("admin")

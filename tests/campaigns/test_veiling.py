@@ -124,6 +124,57 @@ def test_it_hides_the_names_of_people_who_are_numbered_or_called_by_what_they_ar
     assert veiled({"product": {"seller": {"full_name": "Jane Doe"}}}) == {"product": {"seller": {"full_name": "•••"}}}
 
 
+def test_it_hides_what_the_address_of_a_page_says_of_somebody() -> None:
+    page = "https://shop.example.com/a"
+    for told, seen in {
+        "?email=ann.lee%40example.com&first_name=Ann": "?email=a•••@example.com&first_name=•••",
+        "?email=ann@example.com&lastName=Lee#step=2": "?email=a•••@example.com&lastName=•••#step=2",
+        "?q=ann%2blee%40example.com": "?q=a•••@example.com",
+        "?e%6dail=ann%40example.com": "?e%6dail=a•••@example.com",
+        "?phone=%2B43+660+1234567&tel=06601234567&q=+436601234567": "?phone=+4•••67&tel=•••&q=•••",
+        "?next=https%3A%2F%2Fshop.example.com%2F%3Ffirst_name%3DAnn": "?next=https://shop.example.com/?first_name=•••",
+        "/leave/ann.lee%40example.com/now": "/leave/a•••@example.com/now",
+        "/leave/ann%2Blee%40example.com": "/leave/a•••@example.com",
+        "?ann%40example.com=1&b@example.com=2": "?a•••@example.com=1&b•••@example.com=2",
+        "?customer=Ann+Lee&zip=8010&token=abc": "?customer=•••&zip=•••&token=•••",
+    }.items():
+        assert veiled(page + told) == page + seen
+        if told[0] == "?":
+            assert veiled({"search": told, "context": {"page": {"url": page + told}}}) == {
+                "search": seen, "context": {"page": {"url": page + seen}},
+            }  # fmt: skip
+    for plain in (
+        "?name=Runner&q=red+shoes&utm_source=newsletter&utm_campaign=spring%202026", "?a=1&b", "?=5&&#", "?size=M%2FL",
+        "what? it=5 & more=6", "?sku=1234567&page=2#top", "?amount=%E2%82%AC5", "?broken=%4&c=%zz",
+    ):  # fmt: skip
+        assert veiled(page + plain) == page + plain
+    assert veiled("bounce+ann=example.org@shop.example.com") == "b•••@shop.example.com"
+
+
+def test_it_hides_names_that_are_told_in_parts_or_in_german() -> None:
+    told = {"name": {"first": "Ann", "last": "Lee"}, "kunde": "Ann Lee", "Empfänger": {"name": "Ann Lee", "stufe": 2},
+            "käufer": {"name": "Ann Lee"}, "ansprechpartner": "Ann Lee", "geburtsname": "Lee",
+            "rechnungsadresse": "Gasse 1", "lieferadresse": {"name": "Ann Lee", "straße": "Gasse 1"}}  # fmt: skip
+    assert veiled(told) == dict.fromkeys(told, "•••") | {
+        "Empfänger": {"name": "•••", "stufe": 2}, "käufer": {"name": "•••"},
+        "lieferadresse": {"name": "•••", "straße": "•••"},
+    }  # fmt: skip
+    plain = {
+        "name": {"en": "Runner", "de": "Läufer"},
+        "sekunde": "5",
+        "urkunde": "blau",
+        "page": {"first": 1, "name": "A"},
+    }
+    assert veiled(plain) == plain
+
+
+def test_a_name_may_be_as_long_as_a_signal() -> None:
+    for name in ("data" * 1_100, "customer" + "_details" * 20_000, "list" * 50_000, "s" * 200_000):
+        assert veiled({name: {"name": "Ann Lee"}, "size": "M"}) == {
+            name: {"name": "•••" if name.startswith("customer") else "Ann Lee"}, "size": "M",
+        }  # fmt: skip
+
+
 def test_it_shows_what_names_nobody() -> None:
     plain: dict[str, Any] = {
         "billing_data": ["4.90"], "product": {"full_name": "Runner"},

@@ -33,6 +33,7 @@ from render.decide import decide
 from render.decision import Decision
 from render.draw import compose
 from render.faults import validate
+from render.incentive import Incentive
 from render.plan import Plan
 from render.reasons import WHY
 from render.record import DecisionRecord
@@ -143,6 +144,30 @@ def test_it_removes_an_offer_none_of_whose_products_can_be_shown() -> None:
     machine = decided(offering(needs_stock=False), known(), lane="machine")
     (removed,) = [one for one in machine.slots[0].candidates if one.offer == TIGHTS]
     assert removed.rule == "machine fetch: stock or price may change"
+
+
+@pytest.mark.feature("CM-39")
+def test_it_lowers_the_price_of_those_alone_that_are_flagged() -> None:
+    def flagged(*names: str) -> dict[str, ProductFacts]:
+        return {name: replace(one, promoted=name in names) for name, one in known().items()}
+
+    lower: dict[str, Any] = {"incentive": Incentive(), "fields": {"percent": 10}}
+    made, bundle = offering(**lower), offering("bundle", NAMES[:3], **lower)
+    for some in (NAMES[:1], ("shirt", "cap"), NAMES[3:]):
+        assert decided(made, flagged(*some)).slots[0].products == some
+    assert decided(made, flagged(*NAMES)).slots[0].products == NAMES[:4]
+    assert decided(bundle, flagged(*NAMES[:3])).slots[0].products == NAMES[:3]
+    sold_out = flagged("shirt") | {"shirt": replace(product(0, name="shirt"), promoted=True)}
+    for one, products, story, cause, words in (
+        (made, flagged(), [], ("legal", "not on promotion"), "none of its products is flagged"),
+        (bundle, flagged(*NAMES[:2]), [], ("legal", "not on promotion"), "a part of its bundle is not flagged"),
+        (made, sold_out, [], ("relevant", "no product in stock"), "was in stock and flagged for a lower price"),
+        (made, flagged("cap"), [said("already_own", "cap")], ("relevant", "already bought"), "in stock and flagged"),
+        (made, flagged("cap"), [said("not_for_me", "cap")], ("beneficial", "not for me"), "that was left"),
+    ):
+        decision = decided(one, products, known=state(story))
+        assert fate(decision) == cause
+        assert words in WHY[cause[1]](one.offer_by_id[TIGHTS], one)
 
 
 def test_it_prices_every_cell_under_the_offer() -> None:

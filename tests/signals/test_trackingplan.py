@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from base.errors import Conflict, InvalidInput, NotFound
 from signals import quarantine, trackingplan
@@ -167,6 +168,17 @@ def test_a_stored_event_that_comes_again_is_a_duplicate_whatever_the_plan_has_co
     assert desk.rows("SELECT count(*) FROM event") == [(2,)]
 
 
+def test_a_damaged_planned_event_stops_nothing(desk: Desk) -> None:
+    planned(desk, "Fitting Booked", FITTED)
+    number = planned(desk, "Fitting Missed", FITTED)
+    damage = """UPDATE planned_event SET definition = '{"properties": {"size": {"type": "odd"}}}' WHERE id = :number"""
+    with desk.sessions.begin() as session:
+        session.execute(text(damage), {"number": number})
+    desk.intake.reader.plans.renew()
+    missed = call("track", event="Fitting Missed", userId="u1", properties={"size": "XL"})
+    assert desk.statuses(missed, fitting(size="XL"), call("page", userId="u1")) == ["accepted", "rejected", "accepted"]
+
+
 def test_it_holds_no_word_of_consent_to_the_plan(desk: Desk) -> None:
     desk.send(call("track", event="Consent Changed", userId="u1", properties={"purpose": "sms", "granted": True}))
     profile = desk.root("user_id", "u1")
@@ -244,6 +256,9 @@ def test_it_refuses_to_plan_consent(desk: Desk, name: str) -> None:
         ("x", Definition({"a": Property("text", least=1)}), "properties.a"),
         ("x", Definition({"a": Property("number", least=2, most=1)}), "properties.a"),
         ("x", Definition({"a": Property("number", least=float("nan"))}), "properties.a"),
+        ("x", Definition({"a": Property("number", values=[1, float("nan")])}), "properties.a"),
+        ("x", Definition({"a": Property("number", values=[float("inf")])}), "properties.a"),
+        ("x", Definition({"a": Property("text", values=[f"v{number}" for number in range(101)])}), "properties.a"),
     ],
 )
 def test_it_refuses_a_plan_that_is_not_sound(desk: Desk, name: str, wanted: Definition, field: str) -> None:

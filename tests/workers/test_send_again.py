@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import random
 from collections import Counter
+from html import escape
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from alembic import command
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from base.errors import Conflict
 from campaigns import accounting, settling, transitions
 from campaigns.erasure import erase_person
+from campaigns.models import Delivery
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Program, Web
 from tests.workers.relay import Relay
@@ -87,6 +90,41 @@ def test_it_sends_again_to_exactly_those_whose_mail_failed(
         again = next(row.id for row in shop.ledger(campaign) if known[row.profile_id] in failing)
         (kept,) = settling.retries(session, again)
     assert (kept.reason, kept.reply, kept.attempts, kept.by) == ("refused", FULL, 1, "user")
+    web.close()
+
+
+@pytest.mark.feature("CM-17")
+def test_each_number_of_the_ledger_leads_to_exactly_its_mails(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people(*(f"p{number}" for number in range(9)))
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    scheduler.tick()
+    ids = [row.id for row in shop.ledger(campaign)]
+    with shop.sessions.begin() as session:
+        for some, state, reason in (
+            (ids[:3], "queued", "relay unreachable"), (ids[5:7], "failed", "refused"), (ids[7:], "failed", None),
+        ):  # fmt: skip
+            change = update(Delivery).where(Delivery.id.in_(some)).values(state=state, reason=reason)
+            session.execute(change)
+    web = Web(shop)
+    desk, program = web.desk("manager"), web.program("manager")
+    page = f"/campaigns/{campaign}/ledger"
+    for state, numbers in (("queued", {"": 2, "relay unreachable": 3}), ("failed", {"": 2, "refused": 2})):
+        whole = desk.get(f"{page}?state={state}").text
+        for reason, number in numbers.items():
+            query = f"state={state}&reason={quote_plus(reason)}"
+            assert f'href="{escape(f"{page}?{query}")}"' in whole
+            listed = desk.get(f"{page}?{query}").text
+            assert listed.count('data-label="Customer"') == number
+            assert len(desk.get(f"{page}.csv?{query}").text.splitlines()) == 1 + number
+            assert len(program.told("GET", f"/campaigns/{campaign}/deliveries?{query}")["deliveries"]) == number
+            assert ("Send to these 2 again" in listed) == (state == "failed")
+        assert len(program.told("GET", f"/campaigns/{campaign}/deliveries?state={state}")["deliveries"]) == sum(
+            numbers.values()
+        )
+    assert desk.post(page, state="failed", reason="").status_code == 302
+    states = {row.id: row.state for row in shop.ledger(campaign)}
+    assert [states[number] for number in ids[5:]] == ["failed", "failed", "queued", "queued"]
     web.close()
 
 
