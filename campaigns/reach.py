@@ -222,12 +222,7 @@ class _Search:
         slot, wanted = pair
         for turns in self._turns:
             entangled = turns.entangled(slot, wanted)
-            is_free = (
-                turns.is_told
-                and not turns.way.explores
-                and not any(one != slot and number in entangled for one, number in held)
-            )
-            if is_free:
+            if turns.is_exact and not any(one != slot and number in entangled for one, number in held):
                 continue
             keys = self._keys([*turns.relevant(slot, wanted), *entangled])
             for _, truths in self._solutions(turns, pair, keys, held, steps):
