@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from campaigns.outlook import Outlook
 from campaigns.reach import variants, words
 from render.arbitration import Fatigue, Policy
 from render.arms import Arm, Split
@@ -311,6 +312,22 @@ def test_all_candidates_have_a_part_of_the_steps_of_a_page(monkeypatch: pytest.M
     assert (told[0, 1], told[1, 21]) == (True, True), "those that need few are told, wherever they stand"
     monkeypatch.setattr("campaigns.reach.PAGE_STEPS", 0)
     assert set(said(plan).values()) == {None}
+
+
+def test_outlooks_count_among_the_steps_of_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [shop.offer(number, "thank-you", priority=99 - number) for number in range(1, 65)]
+    plan = of_places([("rules", tuple(range(1, 65)))] * 8, *made)
+    looked: list[int] = []
+
+    class Counted(Outlook):
+        def __init__(self, *content: Any) -> None:
+            looked.append(1)
+            super().__init__(*content)
+
+    monkeypatch.setattr("campaigns.reach.Outlook", Counted)
+    monkeypatch.setattr("campaigns.reach.PAGE_STEPS", 5_000)
+    said(plan)
+    assert len(looked) <= 5_000 // 8, "each looks at eight places with 64 offers"
 
 
 def test_a_number_between_two_others_is_one_too() -> None:
