@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import islice
 
+from campaigns.modelorder import Bound
 from campaigns.situations import Truths
 from campaigns.turns import Pair, Turns
 
@@ -40,13 +41,15 @@ class Outlook:
             return not skips or turns.may_skip(number)
         if skips:
             return False
-        return (slot, number) in self._held or (slot in turns.valued and turns.pays[number])
+        if (slot, number) in self._held:
+            return True
+        return slot in turns.valued and turns.pays(slot, number) and not turns.is_ahead(slot, self._wanted, number)
 
     def _has_part(self, slot: int, number: int, skips: bool) -> bool:
         turns = self._turns
         if skips:
             return turns.may_skip(number)
-        return not turns.is_mandatory(number) and (turns.pays[number] or slot not in turns.valued)
+        return not turns.is_mandatory(number) and turns.pays(slot, number)
 
     def may_show(self, truths: Truths) -> bool:
         """Whether the place may still show the offer. True also where it cannot: only who must be out of the way, and
@@ -59,7 +62,7 @@ class Outlook:
         skips = turns.skips(self._wanted, truths)
         if skips is None:
             return True
-        if not skips and slot in turns.valued and not turns.pays[self._wanted]:
+        if not skips and not turns.pays(slot, self._wanted):
             return False
         blocking: list[list[int]] = []
         for number in self._ahead:
@@ -99,20 +102,29 @@ class Outlook:
         if not self.may_show(truths):
             return False
         taken, used, has_chosen = set[int](), set[int](), False
+        caps: Mapping[int, Bound] = {}
         for skips, index, candidates in self._rounds:
             if index in taken:
                 continue
-            sure, is_open, is_own_open = self._left(skips, index, candidates, used, truths)
+            sure, unsure = self._left(skips, index, candidates, used, truths)
+            left = (*sure, *unsure)
             if index == self._slot and self._wanted in sure:
-                return True
+                return None if self._turns.taken(index, self._wanted, left, caps, skips=skips) is None else True
             others = [number for number in sure if number != self._wanted]
             if index == self._slot and others:
-                return None if has_chosen or is_own_open else False
+                return None if has_chosen or self._wanted in unsure else False
             if others:
                 has_chosen = has_chosen or index in self._turns.valued
-                used.add(min(others, key=lambda number: len(self._turns.slots_of[number])))
-                taken.add(index)
-            elif is_open:
+                for number in sorted(others, key=lambda number: len(self._turns.slots_of[number])):
+                    bounds = self._turns.taken(index, number, left, caps, skips=skips)
+                    if bounds is not None:
+                        caps = bounds
+                        used.add(number)
+                        taken.add(index)
+                        break
+                else:
+                    return None
+            elif unsure:
                 return None
             elif sure:
                 return None if has_chosen else False
@@ -120,10 +132,10 @@ class Outlook:
 
     def _left(
         self, skips: bool, index: int, candidates: list[int], used: set[int], truths: Truths
-    ) -> tuple[list[int], bool, bool]:
-        """Whom a place may take in its turn, whether there may be others, and whether the wanted one is of those."""
+    ) -> tuple[list[int], list[int]]:
+        """Who is left for a place to take in its turn, and who perhaps."""
         sure: list[int] = []
-        is_open = is_own_open = False
+        unsure: list[int] = []
         for number in candidates:
             holds = truths.get(number, False)
             if holds is False or number in used:
@@ -134,11 +146,10 @@ class Outlook:
             if holds and skipping is not None:
                 sure.append(number)
             else:
-                is_open = True
-                is_own_open |= number == self._wanted
+                unsure.append(number)
             if index not in self._turns.valued:
                 break
-        return sure, is_open, is_own_open
+        return sure, unsure
 
 
 def _matched(wishes: list[list[int]]) -> dict[int, int] | None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from campaigns.conditions import DECIDED, HUMAN, LANE, MACHINE, TIME, TROUBLED, Conditions, Key, Variable
 from campaigns.outlook import Outlook
-from campaigns.situations import Situation, Situations, Steps, Truths
+from campaigns.situations import KEYS_A_STEP, Situation, Situations, Steps, Truths
 from campaigns.turns import Pair, TooMany, Turns, kept, ways
 from render.plan import Live, Offer, Plan
 from signals.rulewords import phrase
@@ -86,6 +86,8 @@ class _Search:
         self._steps = steps
         self._turns = [Turns(plan, way) for way in ways(plan)]
         self._kept = kept(plan)
+        # An outlook looks at all places and offers before the first situation is.
+        self._weight = 1 + sum(len(slot.offers) for slot in plan.slots) // KEYS_A_STEP
         self._has_service = any(offer.kind == "service" and not offer.mandatory for offer in plan.offers)
 
     def variants(self, live: Live, now_ms: int) -> dict[Pair, Variant]:
@@ -146,6 +148,9 @@ class _Search:
         """A situation in which the place shows the offer, and nothing was shown before: the plainest, but where that
         takes long, and a model decides, one in which some others may be shown that can take the places before it."""
         for turns in self._turns:
+            steps.left -= self._weight
+            if steps.is_spent:
+                return None
             outlook = Outlook(turns, *pair)
             helpful = outlook.helpers() if pair[0] in turns.valued else []
             for among, helpers in ((3, []), (2, helpful), (1, [])) if helpful else ((1, helpful),):
@@ -186,6 +191,9 @@ class _Search:
         self, turns: Turns, pair: Pair, keys: list[Key], held: Collection[Pair], steps: Steps, *also: Key
     ) -> Iterator[tuple[Situation, Truths]]:
         """Situations in which the place may show the offer, with whatever of `held` was shown last."""
+        steps.left -= self._weight
+        if steps.is_spent:
+            return iter(())
         outlook = Outlook(turns, *pair, held)
         wanted = [*self._wanted(turns, pair[1]), *also]
         return self._situations.solutions(wanted, keys, steps, lambda truths: outlook.may_show(truths) and None)
@@ -222,12 +230,7 @@ class _Search:
         slot, wanted = pair
         for turns in self._turns:
             entangled = turns.entangled(slot, wanted)
-            is_free = (
-                turns.is_told
-                and not turns.way.explores
-                and not any(one != slot and number in entangled for one, number in held)
-            )
-            if is_free:
+            if turns.is_exact and not any(one != slot and number in entangled for one, number in held):
                 continue
             keys = self._keys([*turns.relevant(slot, wanted), *entangled])
             for _, truths in self._solutions(turns, pair, keys, held, steps):

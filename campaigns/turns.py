@@ -2,24 +2,26 @@
 
 A decision gives out the places in rounds: to offers that skip arbitration, to those that were shown last, to what an
 exploring place draws, to all others; within a round first the places that go by rules, then those that go by value. A
-place that goes by rules takes the first that is left in its order. A model may value offers in any order, and each then
-takes its first free place by value; the outcomes of all orders are those in which each such place, by number, takes
-anyone who is left. So no order needs to be looked at, and an offer that a model finds to cost more than it earns is as
-one that it values least.
+place that goes by rules takes the first that is left in its order. A model may value offers in any order that the plan
+leaves open (`campaigns.modelorder`), and each then takes its first free place by value; the outcomes of all orders are
+those in which each such place, by number, takes anyone who is left, as long as whom places took may rank as high as
+whom they left. So no order needs to be looked at, and an offer that a model finds to cost more than it earns is as one
+that it values least.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from msgspec import UNSET
 
 from campaigns.conditions import HUMAN, MACHINE, TROUBLED, Key
+from campaigns.modelorder import Bound, Order
 from campaigns.situations import Steps, Truths
-from render.arbitration import MAX_SCORED
-from render.plan import Offer, Plan, Slot
+from render.arbitration import MAX_SCORED, Policy
+from render.plan import Plan, Slot
 
 MAX_WALKS: Final = 500
 """Ways of giving out the places looked at for one situation; more is told as not known."""
@@ -36,25 +38,38 @@ class TooMany(Exception):
 class Way:
     """A way of deciding: with a model or, while none is there, by rules; exploring places draw for people alone.
 
-    needs: the key of what must hold of the fetch for it.
+    needs: the key of what must hold of the fetch for it. by_effect: the model knows what showing changes, and the plan
+    ranks by that.
     """
 
     by_value: bool = False
     explores: bool = False
     needs: Key | None = None
+    by_effect: bool = False
 
 
 def ways(plan: Plan) -> list[Way]:
     """How a plan's decisions may be made."""
     if not any(slot.mode == "model" for slot in plan.slots):
         return [Way()]
-    if any(_explores(slot) for slot in plan.slots):
-        return [Way(by_value=True, explores=True, needs=HUMAN), Way(by_value=True, needs=MACHINE), Way()]
-    return [Way(by_value=True), Way()]
+    with_model = [Way(by_value=True)]
+    if any(_policy(slot) is not None for slot in plan.slots):
+        with_model = [Way(by_value=True, explores=True, needs=HUMAN), Way(by_value=True, needs=MACHINE)]
+    if plan.arbitration is not UNSET and plan.arbitration.effect:
+        with_model = [replace(way, by_effect=by_effect) for way in with_model for by_effect in (True, False)]
+    return [*with_model, Way()]
 
 
-def _explores(slot: Slot) -> bool:
-    return slot.mode == "model" and slot.policy is not UNSET and slot.policy.kind != "greedy"
+def _policy(slot: Slot) -> Policy | None:
+    """How a place draws, if it does."""
+    draws = slot.mode == "model" and slot.policy is not UNSET and slot.policy.kind != "greedy"
+    return slot.policy if draws and slot.policy is not UNSET else None
+
+
+def _among(policy: Policy) -> int:
+    """Among how many a place draws whatever a model says of them: by its bags it may draw the best alone."""
+    is_wide = policy.kind == "softmax" or (policy.kind == "epsilon" and policy.epsilon > 0) or policy.floor > 0
+    return policy.top if is_wide else 1
 
 
 class Turns:
@@ -70,11 +85,12 @@ class Turns:
                 self.slots_of.setdefault(number, []).append(slot.index)
         by_index = sorted(self._slots)
         self.valued = frozenset(index for index in by_index if way.by_value and self._slots[index].mode == "model")
-        draws = [index for index in by_index if way.explores and _explores(self._slots[index])]
+        policies = {index: _policy(self._slots[index]) for index in by_index if way.explores}
+        self._draws = {index: _among(policy) for index, policy in policies.items() if policy is not None}
         ruled = [index for index in by_index if index not in self.valued]
         valued = sorted(self.valued)
         self.first = ruled + valued
-        self.later = [*draws, *ruled, *(index for index in valued if index not in draws)]
+        self.later = [*self._draws, *ruled, *(index for index in valued if index not in self._draws)]
         self.first_turn = {index: at for at, index in enumerate(self.first)}
         self.later_turn = {index: at for at, index in enumerate(self.later)}
         self._rank = {
@@ -86,12 +102,13 @@ class Turns:
             }
             for slot in plan.slots
         }
-        factors = plan.arbitration
-        counts_value = factors is UNSET or factors.value
-        self.pays = {offer.id: not counts_value or _may_pay(offer) for offer in plan.offers}
-        scored = {number for index in self.valued for number in self._slots[index].offers}
+        scored = list(dict.fromkeys(number for index in valued for number in self._slots[index].offers))
+        self._possible = Order(plan, scored, by_effect=way.by_effect, whatever_holds=False)
+        self._sure = Order(plan, scored, by_effect=way.by_effect, whatever_holds=True)
         self.is_told = len(scored) <= MAX_SCORED
         """Whether all candidates are scored at once; of more a model sees only some."""
+        self.is_exact = self.is_told and not self._draws and self._sure.bounds == self._possible.bounds
+        """Whether `given` finds whatever decision there is: nothing is drawn, and contexts change nothing."""
 
     def order(self, slot: int) -> list[int]:
         """A place's candidates as rules put them in order."""
@@ -99,7 +116,21 @@ class Turns:
 
     def is_ahead(self, slot: int, number: int, wanted: int) -> bool:
         """Whether a place surely takes one candidate before another, where both are of the same round."""
-        return slot not in self.valued and self._rank[slot][number] < self._rank[slot][wanted]
+        if slot in self.valued:
+            return slot not in self._draws and self._possible.is_above(number, wanted)
+        return self._rank[slot][number] < self._rank[slot][wanted]
+
+    def pays(self, slot: int, number: int) -> bool:
+        """Whether a place can go to an offer at all: by value to one alone that may earn what it costs."""
+        return slot not in self.valued or self._possible.pays(number)
+
+    def taken(
+        self, slot: int, number: int, left: Collection[int], caps: Mapping[int, Bound], *, skips: bool
+    ) -> Mapping[int, Bound] | None:
+        """The bounds on who is left once a place takes an offer, whatever contexts hold; None if it cannot."""
+        if slot not in self.valued:
+            return caps
+        return self._sure.taken(number, left, caps, skips=skips, among=1 if skips else self._draws.get(slot, 1))
 
     def ahead(self, slot: int, wanted: int) -> list[int]:
         """The candidates of a place that may surely go before another there."""
@@ -110,11 +141,18 @@ class Turns:
         """The offers that have a say in whether a place shows an offer, by turns."""
         if self.way.explores:
             return self.entangled(slot, wanted)
-        found = dict.fromkeys([wanted, *self.ahead(slot, wanted)])
         before = [one for one in self.later if self.later_turn[one] < self.later_turn[slot]]
+        found = dict.fromkeys([wanted, *self.ahead(slot, wanted), *self._above_any(slot, wanted, before)])
         involved = self._closure(found, before)
         by_turn = [number for index in (*before, slot) for number in self._rank[index] if number in found]
         return list(dict.fromkeys((*by_turn, *involved)))
+
+    def _above_any(self, slot: int, wanted: int, before: list[int]) -> list[int]:
+        """The candidates of a place that may be above another once that is below whom an earlier place took."""
+        if slot not in self.valued or self._sure.is_open:
+            return []
+        others = {wanted, *(number for index in before if index in self.valued for number in self._rank[index])}
+        return self._sure.above_any((one for one in self._rank[slot] if one != wanted), others)
 
     def entangled(self, slot: int, wanted: int) -> list[int]:
         """The offers that may take a place from one of this place, or from one that may do so, and so on."""
@@ -149,12 +187,12 @@ class Turns:
     ) -> dict[int, int] | None:
         """Places and offers of a decision in which a place shows an offer; None if there is none. Offers that are not
         known to be admissible are left out. `last` is what was shown last. Raises TooMany."""
-        return _Walk(slot, wanted, list(self._rounds(truths, last, None)), steps).found()
+        return _Walk(slot, wanted, list(self._rounds(truths, last, None)), self._sure, steps).found()
 
     def may_give(self, slot: int, wanted: int, truths: Truths, held: Collection[Pair], steps: Steps) -> bool:
         """Whether some decision shows an offer in a place, with whatever of `held` was shown last and, where a place
         draws, whatever costs more than it earns. Raises TooMany."""
-        return _Walk(slot, wanted, list(self._rounds(truths, {}, held)), steps).found() is not None
+        return _Walk(slot, wanted, list(self._rounds(truths, {}, held)), self._possible, steps).found() is not None
 
     def _rounds(self, truths: Truths, last: Mapping[int, int], held: Collection[Pair] | None) -> Iterator[_Turn]:
         """The turns in order. With `held`, which of it was shown last, and whether anything is drawn, is open."""
@@ -162,7 +200,7 @@ class Turns:
         later = {index: [one for one in offers if not self.skips(one, truths)] for index, offers in known.items()}
         for index in self.first:
             takes: Takes = "any" if index in self.valued else "first"
-            yield _Turn(index, takes, [one for one in known[index] if self.skips(one, truths)])
+            yield _Turn(index, takes, [one for one in known[index] if self.skips(one, truths)], skips=True)
         for index in self.first:
             if held is not None:
                 yield _Turn(index, "any or none", [one for one in later[index] if (index, one) in held])
@@ -172,12 +210,12 @@ class Turns:
             if index not in self.valued:
                 yield _Turn(index, "first", later[index])
                 continue
-            is_open = held is not None and self.way.explores and _explores(self._slots[index])
-            yield _Turn(index, "any or none" if is_open else "any", [one for one in later[index] if self.pays[one]])
+            payers = [one for one in later[index] if self.pays(index, one)]
+            is_open = held is not None and index in self._draws
+            yield _Turn(index, "any or none" if is_open else "any", payers, among=self._draws.get(index, 1))
 
     def _is_kept(self, slot: int, number: int) -> bool:
-        pays = self.pays[number] or slot not in self.valued
-        return self._offers[number].sticky and number != self._slots[slot].default and pays
+        return self._offers[number].sticky and number != self._slots[slot].default and self.pays(slot, number)
 
 
 def kept(plan: Plan) -> list[Pair]:
@@ -192,29 +230,30 @@ def kept(plan: Plan) -> list[Pair]:
     ]
 
 
-def _may_pay(offer: Offer) -> bool:
-    """Whether some model finds that an offer earns what it costs."""
-    return offer.earned_cents > offer.cost_cents or offer.earned_cents == offer.cost_cents == 0
-
-
 @dataclass(frozen=True)
 class _Turn:
-    """A turn of a place: what it takes of those of these offers that are left."""
+    """A turn of a place: what it takes of those of these offers that are left.
+
+    skips: these skip arbitration. among: among how many of the best it draws; 1 for none but the best.
+    """
 
     slot: int
     takes: Takes
     offers: list[int]
+    skips: bool = False
+    among: int = 1
 
 
 class _Walk:
     """One search for a way of giving out the places in which one of them gets an offer."""
 
-    def __init__(self, slot: int, wanted: int, turns: list[_Turn], steps: Steps) -> None:
+    def __init__(self, slot: int, wanted: int, turns: list[_Turn], order: Order, steps: Steps) -> None:
         self._slot, self._wanted = slot, wanted
-        self._turns, self._steps = turns, steps
+        self._turns, self._order, self._steps = turns, order, steps
         self._left = MAX_WALKS
-        self._failed: set[tuple[int, frozenset[int], frozenset[int]]] = set()
-        # Those that stand in the same turns to come, none of which goes by order, are one as good as another.
+        self._failed: set[tuple[int, frozenset[int], frozenset[int], frozenset[tuple[int, Bound]]]] = set()
+        # Those that stand in the same turns to come, none of which goes by order, are one as good as another, where a
+        # model may put them in any order.
         self._to_come: list[dict[int, tuple[int, ...]]] = []
         coming: dict[int, tuple[int, ...]] = {}
         for at in range(len(turns) - 1, -1, -1):
@@ -225,9 +264,9 @@ class _Walk:
 
     def found(self) -> dict[int, int] | None:
         """Places and their offers, or None. Raises TooMany."""
-        return self._from(0, {})
+        return self._from(0, {}, {})
 
-    def _from(self, at: int, given: dict[int, int]) -> dict[int, int] | None:
+    def _from(self, at: int, given: dict[int, int], caps: Mapping[int, Bound]) -> dict[int, int] | None:
         self._left -= 1
         self._steps.left -= 1
         if self._left < 0 or self._steps.is_spent:
@@ -238,32 +277,47 @@ class _Walk:
             left = [] if turn.slot in given else [one for one in turn.offers if one not in given.values()]
             if not left:
                 continue
-            options = self._options(turn, left, given)
+            options = self._options(turn, left, given, caps)
             if len(options) > 1:
-                return self._one_of(at, given, turn.slot, options)
+                return self._one_of(at, given, caps, turn.slot, options)
             if not options:
                 return None
-            given = _with(given, turn.slot, options[0])
+            ((number, caps),) = options.items()
+            given = _with(given, turn.slot, number)
         return given if given.get(self._slot) == self._wanted else None
 
-    def _options(self, turn: _Turn, left: list[int], given: dict[int, int]) -> list[int | None]:
-        """Whom a place may take for the wanted offer to get its place, None for nobody; empty if it cannot any more."""
-        takes = left if turn.takes != "first" else left[:1]
-        nobody = [None] if turn.takes == "any or none" else []
+    def _options(
+        self, turn: _Turn, left: list[int], given: dict[int, int], caps: Mapping[int, Bound]
+    ) -> dict[int | None, Mapping[int, Bound]]:
+        """Whom a place may take for the wanted offer to get its place, None for nobody, each with the bounds on who is
+        left then; empty if it cannot any more."""
+        takes: dict[int, Mapping[int, Bound]] = dict.fromkeys(left if turn.takes != "first" else left[:1], caps)
+        if turn.takes == "any":
+            each = {one: self._order.taken(one, left, caps, skips=turn.skips, among=turn.among) for one in left}
+            takes = {one: bounds for one, bounds in each.items() if bounds is not None}
+        nobody: dict[int | None, Mapping[int, Bound]] = {None: caps} if turn.takes == "any or none" else {}
         if self._slot in given:
-            return [*takes[:1]]
+            return dict(list(takes.items())[:1])
         if turn.slot == self._slot:
-            return [self._wanted] if self._wanted in takes else [*nobody]
-        return [*nobody, *(one for one in takes if one != self._wanted)]
+            return {self._wanted: takes[self._wanted]} if self._wanted in takes else nobody
+        return nobody | {one: bounds for one, bounds in takes.items() if one != self._wanted}
 
-    def _one_of(self, at: int, given: dict[int, int], slot: int, options: list[int | None]) -> dict[int, int] | None:
+    def _one_of(
+        self,
+        at: int,
+        given: dict[int, int],
+        caps: Mapping[int, Bound],
+        slot: int,
+        options: dict[int | None, Mapping[int, Bound]],
+    ) -> dict[int, int] | None:
         to_come = self._to_come[at - 1]
-        for number in {None if one is None else to_come.get(one, ()): one for one in options}.values():
-            chosen = _with(given, slot, number)
-            key = at, frozenset(chosen), frozenset(chosen.values())
+        alike = {None if one is None else (to_come.get(one, ()), self._order.alike(one, caps)): one for one in options}
+        for number in alike.values():
+            chosen, bounds = _with(given, slot, number), options[number]
+            key = at, frozenset(chosen), frozenset(chosen.values()), frozenset(bounds.items())
             if key in self._failed:
                 continue
-            if (found := self._from(at, chosen)) is not None:
+            if (found := self._from(at, chosen, bounds)) is not None:
                 return found
             self._failed.add(key)
         return None

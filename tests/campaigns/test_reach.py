@@ -217,7 +217,7 @@ def test_it_tells_of_a_published_plan_with_a_rule_that_could_not_be_kept_now() -
 
 
 def test_it_lets_a_model_prefer_whichever_may_be_shown() -> None:
-    made = (shop.offer(1, "thank-you", priority=1), shop.offer(2, "thank-you"))
+    made = (shop.offer(1, "thank-you", priority=1, value_cents=1000), shop.offer(2, "thank-you", value_cents=1000))
     assert not told(of_offers(*made))[2].reachable
     assert told(of_offers(*made, mode="model"))[2].reachable
 

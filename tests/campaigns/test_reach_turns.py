@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from campaigns.outlook import Outlook
 from campaigns.reach import variants, words
 from render.arbitration import Fatigue, Policy
 from render.arms import Arm, Split
@@ -47,7 +48,7 @@ def random_plan(seed: int) -> Plan:
         content = dict(chance.choice(TWISTS)) if chance.random() < 0.5 else {}
         if chance.random() < 0.4:
             content["rules"] = {chance.choice(("legal", "relevant", "beneficial")): chance.choice(single.RULES)}
-        content |= {"priority": chance.randint(0, 1), "sticky": chance.random() < 0.6}
+        content |= {"priority": chance.randint(0, 1), "sticky": chance.random() < 0.6, "value_cents": 1000}
         offers.append(shop.offer(number, chance.choice(single.KINDS), **content))
     numbers = [offer.id for offer in offers]
     base = of_places([(chance.choice(modes), ()) for _ in range(chance.randint(1, 3))], *offers)
@@ -89,6 +90,9 @@ class Force:
     A model's values are any order of the offers. What was shown may be held at the next open by the same kind of fetch,
     no earlier, when what it used up counts as used.
     """
+
+    _seeds: tuple[int, ...] = (1,)
+    """What settles between offers of one rank."""
 
     def __init__(self, plan: Plan, patch: pytest.MonkeyPatch) -> None:
         self._plan = plan
@@ -146,6 +150,10 @@ class Force:
                     groups = {"g": use} if grouped & set(used) else {}
                     yield msgspec.structs.replace(facts, used=Used(dict.fromkeys(used, use), groups)), now
 
+    def _orders(self, offers: list[int]) -> Iterator[Scores]:
+        """What models may say of these offers."""
+        return map(scores, itertools.permutations(offers))
+
     def _decided(self, number: int, given: Given) -> frozenset[Given]:
         """Every decision of a moment after one that gave these offers."""
         facts, now = self._moments[number].facts, self._moments[number].now
@@ -155,10 +163,10 @@ class Force:
             facts = msgspec.structs.replace(facts, last=LastDecision("d", 1, SENT_MS, dict(last)) if last else None)
             draws = (0.0, 0.999) if any(slot.policy is not msgspec.UNSET for slot in self._plan.slots) else (0.0,)
             found = set()
-            orders = (UNSCORED, *map(scores, itertools.permutations([offer.id for offer in to_score])))
-            for order, draw in itertools.product(orders, draws):
+            orders = (UNSCORED, *self._orders([offer.id for offer in to_score]))
+            for order, draw, seed in itertools.product(orders, draws, self._seeds):
                 self._scores, self._draw = order, draw
-                found.add(tuple((one.slot, one.offer) for one in decide(self._plan, facts, now, 1).slots))
+                found.add(tuple((one.slot, one.offer) for one in decide(self._plan, facts, now, seed).slots))
             self._known[number, last] = frozenset(found)
         return self._known[number, last]
 
@@ -304,6 +312,22 @@ def test_all_candidates_have_a_part_of_the_steps_of_a_page(monkeypatch: pytest.M
     assert (told[0, 1], told[1, 21]) == (True, True), "those that need few are told, wherever they stand"
     monkeypatch.setattr("campaigns.reach.PAGE_STEPS", 0)
     assert set(said(plan).values()) == {None}
+
+
+def test_outlooks_count_among_the_steps_of_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [shop.offer(number, "thank-you", priority=99 - number) for number in range(1, 65)]
+    plan = of_places([("rules", tuple(range(1, 65)))] * 8, *made)
+    looked: list[int] = []
+
+    class Counted(Outlook):
+        def __init__(self, *content: Any) -> None:
+            looked.append(1)
+            super().__init__(*content)
+
+    monkeypatch.setattr("campaigns.reach.Outlook", Counted)
+    monkeypatch.setattr("campaigns.reach.PAGE_STEPS", 5_000)
+    said(plan)
+    assert len(looked) <= 5_000 // 8, "each looks at eight places with 64 offers"
 
 
 def test_a_number_between_two_others_is_one_too() -> None:
