@@ -6,6 +6,7 @@ lever and its priority are the plan's. So an offer of no value never goes before
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from typing import Final
@@ -61,27 +62,35 @@ class Order:
         """What tells an offer from others that may go before the same ones."""
         return None if self.is_open else (self._least[number], self._under(number, caps))
 
-    def taken(
-        self, number: int, left: Collection[int], caps: Mapping[int, Bound], *, skips: bool = False, among: int = 1
-    ) -> Mapping[int, Bound] | None:
-        """The bounds on the offers that are left where a place takes one of them first; None where it cannot.
+    def takes(
+        self,
+        some: Iterable[int],
+        left: Collection[int],
+        caps: Mapping[int, Bound],
+        *,
+        skips: bool = False,
+        among: int = 1,
+    ) -> dict[int, Mapping[int, Bound]]:
+        """Which of some of the offers that are left a place can take first, with the bounds on all of them then.
 
         `caps` are the bounds that earlier places set: whoever was left by one ranks no higher than whom it took. An
         offer that `skips` goes first also if it costs more than it earns. A place that draws takes one `among` so many.
         """
         if self.is_open:
-            return caps
-        top = self._under(number, caps)
-        if not skips and top <= _BELOW_NOTHING:
-            return None
-        least = self._least
-        above = {one for one in left if least[one] > top and one != number}
-        if len(above) >= among:
-            return None
-        if len(left) <= among:
-            return caps
-        behind = {one: top for one in left if one != number and one not in above and top < self._under(one, caps)}
-        return {**caps, **behind} if behind else caps
+            return dict.fromkeys(some, caps)
+        least, found = self._least, dict[int, Mapping[int, Bound]]()
+        leasts = sorted(least[one] for one in left)
+        tops = {one: self._under(one, caps) for one in left}
+        for number in some:
+            top = tops[number]
+            above = len(leasts) - bisect_right(leasts, top) - (least[number] > top)
+            if above >= among or not (skips or top > _BELOW_NOTHING):
+                continue
+            behind: dict[int, Bound] = {}
+            if len(left) > among:
+                behind = {one: top for one, own in tops.items() if least[one] <= top < own and one != number}
+            found[number] = {**caps, **behind} if behind else caps
+        return found
 
     def _under(self, number: int, caps: Mapping[int, Bound]) -> Bound:
         """The most that an offer may be ranked by within its bound."""

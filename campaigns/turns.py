@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from campaigns.conditions import HUMAN, MACHINE, TROUBLED, Key
 from campaigns.modelorder import Bound, Order
-from campaigns.situations import Steps, Truths
+from campaigns.situations import KEYS_A_STEP, Steps, Truths
 from render.arbitration import MAX_SCORED, Policy
 from render.plan import Plan, Slot
 
@@ -130,7 +130,8 @@ class Turns:
         """The bounds on who is left once a place takes an offer, whatever contexts hold; None if it cannot."""
         if slot not in self.valued:
             return caps
-        return self._sure.taken(number, left, caps, skips=skips, among=1 if skips else self._draws.get(slot, 1))
+        among = 1 if skips else self._draws.get(slot, 1)
+        return self._sure.takes([number], left, caps, skips=skips, among=among).get(number)
 
     def ahead(self, slot: int, wanted: int) -> list[int]:
         """The candidates of a place that may surely go before another there."""
@@ -293,8 +294,8 @@ class _Walk:
         left then; empty if it cannot any more."""
         takes: dict[int, Mapping[int, Bound]] = dict.fromkeys(left if turn.takes != "first" else left[:1], caps)
         if turn.takes == "any":
-            each = {one: self._order.taken(one, left, caps, skips=turn.skips, among=turn.among) for one in left}
-            takes = {one: bounds for one, bounds in each.items() if bounds is not None}
+            takes = self._order.takes(left, left, caps, skips=turn.skips, among=turn.among)
+            self._steps.left -= 0 if self._order.is_open else len(takes) * len(left) // KEYS_A_STEP
         nobody: dict[int | None, Mapping[int, Bound]] = {None: caps} if turn.takes == "any or none" else {}
         if self._slot in given:
             return dict(list(takes.items())[:1])

@@ -19,6 +19,7 @@ from signals.feed import Format, entries
 from signals.fullfeeds import Feed, take_full
 from signals.intake import Intake, admit
 from signals.journal import Refusal
+from signals.listing import Listed
 from signals.products import FeedReport, take_products
 from signals.reading import Outcome, Reading
 from signals.signal import EVENT_BYTES, Arrival
@@ -97,6 +98,7 @@ def _read_ahead(
 ) -> Iterator[tuple[list[int], list[bytes | BadRow], Reading]]:
     """Chunks as they are read; the next is read while PostgreSQL works on the one before."""
     chunks = _chunks(lines, first)
+    listed = Listed(intake.sessions, sender, arrival.now)
 
     def read() -> tuple[list[int], list[bytes | BadRow], Reading] | None:
         chunk = next(chunks, None)
@@ -104,12 +106,14 @@ def _read_ahead(
             return None
         numbers, rows = chunk
         calls = [row for row in rows if isinstance(row, bytes)]
-        reading = replace(intake.reader.read(sender, calls, arrival), is_file=True)
+        reading = replace(intake.reader.read(sender, calls, arrival), before=listed)
         reading.refusals.extend(
             Refusal("row", row.field, f"{row.message} (row {number})", row.body)
             for number, row in zip(numbers, rows, strict=True)
             if isinstance(row, BadRow)
         )
+        if reading.refusals:
+            listed.look()
         return numbers, rows, reading
 
     with ThreadPoolExecutor(1, "read-ahead") as reader:

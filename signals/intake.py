@@ -264,8 +264,8 @@ def _absorb(intake: Intake, sender: Sender, reading: Reading, told: Sequence[int
     # After what was good: somebody may object in the same batch.
     if not reading.is_listed:
         listed = withholding.listed(session, sender, reading.refused(), intake.hash_key)
-        if reading.is_file:
-            journal.forget(session, sender, listed, reading.now)
+        if reading.before is not None:
+            reading.before.forget(session, listed)
         journal.refuse(session, sender, listed, reading.now)
     return standings, repeated, outbox.note(session, [entry.root.id for entry in standings], told)
 

@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries, Texts
 from base.vault import Vault, vault_of
-from signals import sealingkeys
 from signals.belonging import Lost
 from signals.events import BODY, CONFLICT_BODY, CONFLICTS_KEPT, REJECTED_BODY, REJECTED_CONTENT, REJECTED_KEPT
 from signals.histories import Told
@@ -208,7 +207,7 @@ def refuse(session: Session, sender: Sender, refusals: Sequence[Refusal], now: d
             "now": now,
             "reasons": [refusal.reason for refusal in refusals],
             "fields": [refusal.field[:200].replace("\x00", "\ufffd") for refusal in refusals],
-            "messages": [_message(refusal) for refusal in refusals],
+            "messages": [message(refusal) for refusal in refusals],
             "bodies": Binaries(vault.seal(kept(refusal.body).encode(), REJECTED_CONTENT.place) for refusal in refusals),
             "calls": [refusal.call for refusal in refusals],
             "skews": [refusal.skew // _MILLISECOND for refusal in refusals],
@@ -219,40 +218,13 @@ def refuse(session: Session, sender: Sender, refusals: Sequence[Refusal], now: d
     session.execute(_PRUNE, {"oldest": max(ids) - REJECTED_KEPT})
 
 
-_LISTED: Final = text("""
-    SELECT id, reason, message, body FROM rejected_event
-    WHERE source_id = :source AND at < :now AND replayed_at IS NULL AND reason = ANY(:reasons)
-""")
-_FORGET: Final = text("DELETE FROM rejected_event WHERE id = ANY(:ids)")
-
-
-def forget(session: Session, sender: Sender, refusals: Sequence[Refusal], now: datetime) -> None:
-    """Take off the list what these refusals, of a file that came again, are to be listed for anew: what said the same
-    and was refused for such a reason before `now`. Of what no content is kept, a row alone is known again, by the
-    number in its message."""
-    again = {name for one in refusals if (name := _same(one.reason, _message(one), kept(one.body)))}
-    if not again:
-        return
-    given = {"source": sender.id, "now": now, "reasons": list({reason for reason, _ in again})}
-    # Bodies are sealed, so each is opened; there are REJECTED_KEPT at most.
-    rows = session.execute(_LISTED, given, execution_options={"yield_per": 1000})
-    told = ((row, sealingkeys.legible(session, row.body, REJECTED_CONTENT, id=row.id)) for row in rows)
-    ids = [row.id for row, body in told if body is not None and _same(row.reason, row.message, body) in again]
-    session.execute(_FORGET, {"ids": ids})
-
-
-def _same(reason: str, message: str, body: str) -> tuple[str, str] | None:
-    """By what a refusal is known again; None where it is not."""
-    said = body or (message if reason == "row" else "")
-    return (reason, said) if said else None
-
-
 def kept(body: bytes) -> str:
     """A refused body as text that PostgreSQL takes; nothing of one that is too long."""
     return "" if len(body) > REJECTED_BODY else body.decode("utf-8", "replace").replace("\x00", "\ufffd")
 
 
-def _message(refusal: Refusal) -> str:
+def message(refusal: Refusal) -> str:
+    """Why it was refused, as it is listed."""
     too_long = "; its body is too long to be kept" if len(refusal.body) > REJECTED_BODY else ""
     return refusal.message[:500].replace("\x00", "\ufffd") + too_long
 

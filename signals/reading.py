@@ -23,6 +23,7 @@ from signals.histories import Told
 from signals.homes import Said, said
 from signals.identity import Claim, Person, claims
 from signals.journal import Refusal
+from signals.listing import Listed
 from signals.moments import moment_of, unix_ms
 from signals.orders import AS_TOLD, NOTHING
 from signals.signal import Arrival, Signal, Untrusted, content_key, read, refuse_untrusted
@@ -86,7 +87,7 @@ class Reading:
     """A batch that was read: its good events, its refused ones, and an outcome for each (provisional for the good).
 
     `call` and `skew` are those of its arrival. `is_listed`: what is refused of it stands among the refused signals.
-    `is_file`: it is a piece of a file, which may be loaded again.
+    `before`: of a piece of a file, which may be loaded again, what the source is listed for from before.
     """
 
     now: datetime
@@ -96,7 +97,7 @@ class Reading:
     call: str = ""
     skew: timedelta = timedelta(0)
     is_listed: bool = False
-    is_file: bool = False
+    before: Listed | None = None
 
     def refuse(self, index: int, body: bytes, error: InvalidInput) -> None:
         """Note why an event of it is not taken."""

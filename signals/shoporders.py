@@ -21,6 +21,7 @@ from base.sealed import SealedJson
 from signals import journal, sealingkeys
 from signals.intake import Intake, take
 from signals.journal import Refusal
+from signals.listing import Listed
 from signals.products import take_products
 from signals.shopreading import Bound, Said
 from signals.shops import Shop
@@ -88,8 +89,11 @@ def ask_to_erase(intake: Intake, shop: Shop, topic: str, user: str, now: datetim
     the customer by their number, so it goes with their erasure."""
     refusal = Refusal("erasure", "userId", ERASE, msgspec.json.encode({"topic": topic, "userId": user}))
 
+    before = Listed(intake.sessions, shop.sender, now)
+    before.look()
+
     def listed(session: Session) -> None:
-        journal.forget(session, shop.sender, [refusal], now)
+        before.forget(session, [refusal])
         journal.refuse(session, shop.sender, [refusal], now)
 
     intake.settle(listed)

@@ -18,7 +18,8 @@ from tests.promises.reader import Answer, Mail, fetch, fetch_at_once
 from tests.promises.world import Story, World
 
 BLOCKS = 5
-PEOPLE = 6
+PEOPLE, ENOUGH = 24, 4
+"""People whose opens are looked at, until so many came while the machine was not too busy for them."""
 DECISION = re.compile(rb'data-decision="([0-9a-f]{32})"')
 
 
@@ -57,6 +58,8 @@ def test_it_makes_one_decision_of_five_blocks_fetched_at_once_while_signals_arri
             continue
         check(world, story, mail, answers[:BLOCKS], answers[BLOCKS:], fonts)
         counted, slow = counted + 1, world.too_slow()
+        if counted == ENOUGH:
+            break
     assert counted >= 2
 
 

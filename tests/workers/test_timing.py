@@ -47,12 +47,12 @@ def abroad(shop: Shop) -> None:
     """People in many zones, in none that there is, and one whose signals told it."""
     for name, zone in ZONES.items():
         shop.people(name, timezone=zone)
-    shop.people("traveller", "unknown")
+    shop.people("traveller", "homebody")
     for name, zone, ago in (
         ("traveller", "Asia/Tokyo", timedelta(hours=5)),
         ("traveller", "America/New_York", timedelta(hours=3)),
         ("traveller", "GMT+5", timedelta(hours=1)),
-        ("unknown", "Asia/Tokyo", timedelta(days=120)),
+        ("homebody", "Asia/Tokyo", timedelta(days=120)),
     ):
         when, context = (shop.now - ago).isoformat(), {"timezone": zone}
         shop.send({"type": "track", "userId": name, "event": "Seen", "context": context, "timestamp": when})
@@ -72,7 +72,7 @@ def test_it_mails_everybody_once_when_their_own_clock_shows_the_time(
     shop.clock.set(first)
     scheduler.tick()
     known = {name: str(zone) for name, zone in ZONES.items() if "/" in str(zone) and name not in ("nowhere", "lower")}
-    zones = dict.fromkeys([*ZONES, "unknown"], "Europe/Vienna") | known | {"traveller": "America/New_York"}
+    zones = dict.fromkeys([*ZONES, "homebody"], "Europe/Vienna") | known | {"traveller": "America/New_York"}
     expected = {name: NINE.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for name, zone in zones.items()}
     assert times(shop, campaign) == expected
     told_by = Counter(row.zone_from for row in shop.ledger(campaign))

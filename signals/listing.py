@@ -1,0 +1,63 @@
+"""What stands among a source's refused signals already, so that what is refused again is listed once, and newly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from hashlib import sha256
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from base.db import Numbers, Sessions, transaction
+from signals import journal, sealingkeys
+from signals.events import REJECTED_CONTENT
+from signals.journal import Refusal
+from signals.sources import Sender
+
+_LISTED: Final = text("""
+    SELECT id, reason, message, body FROM rejected_event
+    WHERE source_id = :source AND at < :before AND replayed_at IS NULL
+""")
+_FORGET: Final = text("DELETE FROM rejected_event WHERE id = ANY(:ids)")
+
+
+class Listed:
+    """The refused signals of a source from before a moment, for a file that is taken in pieces or a call that repeats.
+
+    Bodies are sealed, so each of at most REJECTED_KEPT is opened: once, the first time that something is refused.
+    """
+
+    def __init__(self, sessions: Sessions, sender: Sender, before: datetime) -> None:
+        self._sessions = sessions
+        self._given = {"source": sender.id, "before": before}
+
+    def look(self) -> None:
+        """Find them now, so that no transaction that holds locks has to wait for it."""
+        self._known  # noqa: B018
+
+    def forget(self, session: Session, refusals: Sequence[Refusal]) -> None:
+        """Take off the list what these refusals are to be listed for anew: what said the same and was refused for such
+        a reason. Of what no content is kept, a row alone is known again, by the number in its message."""
+        names = [_name(one.reason, journal.message(one), journal.kept(one.body)) for one in refusals]
+        if names:
+            ids = [number for name in names if name is not None for number in self._known.get(name, ())]
+            session.execute(_FORGET, {"ids": Numbers(ids)})
+
+    @cached_property
+    def _known(self) -> dict[bytes, list[int]]:
+        found: dict[bytes, list[int]] = {}
+        with transaction(self._sessions) as session:
+            for row in session.execute(_LISTED, self._given, execution_options={"yield_per": 1000}):
+                body = sealingkeys.legible(session, row.body, REJECTED_CONTENT, id=row.id)
+                if body is not None and (name := _name(row.reason, row.message, body)):
+                    found.setdefault(name, []).append(row.id)
+        return found
+
+
+def _name(reason: str, message: str, body: str) -> bytes | None:
+    """By what a refusal is known again; None where it is not."""
+    said = body or (message if reason == "row" else "")
+    return sha256(f"{reason}\n{said}".encode("utf-8", "surrogatepass")).digest()[:16] if said else None
