@@ -109,21 +109,19 @@ class Outlook:
             sure, unsure = self._left(skips, index, candidates, used, truths)
             left = (*sure, *unsure)
             if index == self._slot and self._wanted in sure:
-                return None if self._turns.taken(index, self._wanted, left, caps, skips=skips) is None else True
+                return True if self._turns.takes(index, [self._wanted], left, caps, skips=skips) else None
             others = [number for number in sure if number != self._wanted]
             if index == self._slot and others:
                 return None if has_chosen or self._wanted in unsure else False
             if others:
                 has_chosen = has_chosen or index in self._turns.valued
-                for number in sorted(others, key=lambda number: len(self._turns.slots_of[number])):
-                    bounds = self._turns.taken(index, number, left, caps, skips=skips)
-                    if bounds is not None:
-                        caps = bounds
-                        used.add(number)
-                        taken.add(index)
-                        break
-                else:
+                possible = self._turns.takes(index, others, left, caps, skips=skips)
+                if not possible:
                     return None
+                number = min(possible, key=lambda number: len(self._turns.slots_of[number]))
+                caps = possible[number]
+                used.add(number)
+                taken.add(index)
             elif unsure:
                 return None
             elif sure:

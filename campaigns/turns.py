@@ -11,7 +11,7 @@ that it values least.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -124,14 +124,14 @@ class Turns:
         """Whether a place can go to an offer at all: by value to one alone that may earn what it costs."""
         return slot not in self.valued or self._possible.pays(number)
 
-    def taken(
-        self, slot: int, number: int, left: Collection[int], caps: Mapping[int, Bound], *, skips: bool
-    ) -> Mapping[int, Bound] | None:
-        """The bounds on who is left once a place takes an offer, whatever contexts hold; None if it cannot."""
+    def takes(
+        self, slot: int, some: Iterable[int], left: Collection[int], caps: Mapping[int, Bound], *, skips: bool
+    ) -> dict[int, Mapping[int, Bound]]:
+        """Which of some who are left a place can take, whatever contexts hold, with the bounds on all of them then."""
         if slot not in self.valued:
-            return caps
+            return dict.fromkeys(some, caps)
         among = 1 if skips else self._draws.get(slot, 1)
-        return self._sure.takes([number], left, caps, skips=skips, among=among).get(number)
+        return self._sure.takes(some, left, caps, skips=skips, among=among)
 
     def ahead(self, slot: int, wanted: int) -> list[int]:
         """The candidates of a place that may surely go before another there."""
