@@ -42,15 +42,15 @@ class Known:
 
 _FIND = text("""
     SELECT w.place, i.ties, i.presumed, p.id, p.root_id
-    FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[])) WITH ORDINALITY AS w (type, value_hash, place)
-    JOIN identifier i USING (type, value_hash) JOIN profile p ON p.id = i.profile_id
-    WHERE i.owns
+    FROM unnest((SELECT CAST(:types AS text[])), (SELECT CAST(:hashes AS bytea[])))
+         WITH ORDINALITY AS w (type, value_hash, place) JOIN identifier i USING (type, value_hash)
+    JOIN profile p ON p.id = i.profile_id WHERE i.owns
 """)
 # What several profiles stated counts once, what nobody came under not at all. Fences (OFFSET 0) keep each person's own
-# look-ups: with no statistics yet, or old ones, whole tables would be read for one.
+# look-ups: with no statistics, whole tables would be read for one. (SELECT ...): one plan for however many, made once.
 _DETAILS = text("""
     SELECT r.id AS root_id, (SELECT count(*) FROM profile m WHERE m.root_id = r.id) AS members, d.*
-    FROM unnest(CAST(:roots AS bigint[])) AS r (id) CROSS JOIN LATERAL (
+    FROM unnest((SELECT CAST(:roots AS bigint[]))) AS r (id) CROSS JOIN LATERAL (
         SELECT array_agg(h.type) AS kinds, array_agg(h.type) FILTER (WHERE NOT h.owns) AS types,
                array_agg(h.value) FILTER (WHERE NOT h.owns) AS sealed,
                array_agg(h.value_hash) FILTER (WHERE NOT h.owns) AS hashes,

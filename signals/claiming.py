@@ -167,10 +167,11 @@ def keep(session: Session, statements: Iterable[Statement], hash_key: bytes) -> 
     session.execute(_OLDEST, {"profiles": sorted({name[0] for name, _ in rows}), "most": MAX_CLAIMS})
 
 
-# Fenced (OFFSET 0) as in signals/belonging.py: each person's own look-ups, whatever the statistics say.
+# Fenced (OFFSET 0) as in signals/belonging.py: each person's own look-ups, whatever the statistics say,
+# and one plan, made once.
 _QUEUE: Final = text("""
     WITH member AS MATERIALIZED (
-        SELECT p.id, p.root_id FROM unnest(CAST(:roots AS bigint[])) AS r (id)
+        SELECT p.id, p.root_id FROM unnest((SELECT CAST(:roots AS bigint[]))) AS r (id)
         CROSS JOIN LATERAL (SELECT id, root_id FROM profile WHERE root_id = r.id OFFSET 0) AS p
     ), due AS (
         INSERT INTO household_due (profile_id)

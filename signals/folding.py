@@ -73,11 +73,12 @@ class Standing:
     edition: int
 
 
-# Fenced (OFFSET 0) as in signals/belonging.py: each person's own look-ups, whatever the statistics say.
+# Fenced (OFFSET 0) as in signals/belonging.py: each person's own look-ups, whatever the statistics say,
+# and one plan, made once.
 _ROOTS = text("""
     SELECT p.root_id, p.id, p.erased_version, s.encoded, greatest(s.edition, s.version, p.erased_version) AS edition,
            d.facts, d.version AS household_version
-    FROM unnest(CAST(:roots AS bigint[])) AS r (id)
+    FROM unnest((SELECT CAST(:roots AS bigint[]))) AS r (id)
     CROSS JOIN LATERAL (SELECT * FROM profile WHERE root_id = r.id OFFSET 0) AS p
     LEFT JOIN LATERAL (SELECT * FROM profile_state WHERE profile_id = p.id OFFSET 0) AS s ON true
     LEFT JOIN LATERAL (SELECT * FROM dwelling WHERE profile_id = p.id OFFSET 0) AS d ON true
