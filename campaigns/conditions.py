@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
+from math import ceil, floor
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -22,6 +23,7 @@ from render.facts import DAY_MS
 from render.guard import CROSS_KINDS
 from render.plan import LAYERS, SALES_KINDS, Live, Offer, Plan
 from signals.contents import REFUSABLE
+from signals.features import Feature
 from signals.fold import fold_all
 from signals.readings import RuleFacts
 from signals.rules import COMPARE, All, Always, InSegment, Node, Not, Rule, Some, Test, parse, sort_of
@@ -232,7 +234,7 @@ class Conditions:
             return self._is(("consent", name.partition(".")[2]), GIVEN, lambda given: _compared(test, given))
         of_product = _whose(offer) if offer is not None and name.startswith("product.") else None
         variable = ("feature", name, test.params.category, test.params.within_days, test.params.name, of_product)
-        values = self.values.setdefault(variable, [None])
+        values = self.values.setdefault(variable, [_plain(test.feature)])
         values += [value for value in _telling(test) if value not in values]
         if test.feature.type != "whole":
             values += [value for value in self._between(variable, test) if value not in values]
@@ -277,8 +279,18 @@ def _whose(offer: Offer) -> str | None:
     return offer.product if offer.pick is None else f"picked {offer.id}"
 
 
+def _plain(feature: Feature) -> Any:
+    """What is read of somebody of whom nothing is known: nothing, where that can be."""
+    if not feature.is_always_there:
+        return None
+    return {"whole": 0, "yes/no": False}.get(feature.type, next(iter(feature.values), None))
+
+
 def _telling(test: Test) -> Iterator[Any]:
-    """Values on both sides of what a comparison compares with."""
+    """Values on both sides of what a comparison compares with; of those alone that there are, where all are known."""
+    if test.feature.values:
+        yield from test.feature.values
+        return
     for value in test.value if isinstance(test.value, tuple) else (test.value,):
         match value:
             case None:
@@ -286,8 +298,10 @@ def _telling(test: Test) -> Iterator[Any]:
             case bool():
                 yield from YES_NO
             case int() | float():
-                least = 0 if test.feature.type == "whole" else None
-                yield from (near for near in (value - 1, value, value + 1) if least is None or near >= least)
+                if test.feature.type == "whole":
+                    yield from (near for near in range(floor(value) - 1, ceil(value) + 2) if near >= 0)
+                else:
+                    yield from (value - 1, value, value + 1)
             case _:
                 yield from (value, f"{value}~", "")
 

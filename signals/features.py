@@ -46,6 +46,11 @@ class Feature(msgspec.Struct, frozen=True):
     at_open: bool = False
     values: tuple[str, ...] = ()
 
+    @property
+    def is_always_there(self) -> bool:
+        """Whether it has a value for everybody: `missing` begins with *never* then."""
+        return self.missing.partition(":")[0] == "never"
+
 
 def value(
     state: ProfileState,

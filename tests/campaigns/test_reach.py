@@ -22,6 +22,7 @@ from render.decide import decide
 from render.facts import OfferUse, Used
 from render.faults import validate
 from render.plan import Live, Plan
+from signals.stages import STAGES
 from signals.state import Mark, ProfileState
 from tests.campaigns.web import Web
 from tests.render import shoe_shop as shop
@@ -208,6 +209,37 @@ def test_it_flags_what_can_never_be_shown_with_the_reason() -> None:
     killed = told(plan, Live(plan="p", state="killed"))
     assert {one.why for one in killed.values() if not one.reachable} == {"the campaign is switched off"}
     assert killed[shop.DEFAULT].reachable
+
+
+def relevant(*tests: dict[str, Any]) -> dict[str, Any]:
+    return {"rules": {"relevant": {"all": list(tests)}}}
+
+
+COUNT = {"field": "purchases.count", "category": "shoes"}
+
+
+@pytest.mark.parametrize(
+    ("tests", "is_shown"),
+    [
+        ([COUNT | {"op": ">", "value": 0.5}, COUNT | {"op": "<", "value": 1.5}], True),
+        ([COUNT | {"op": ">", "value": 0.4}, COUNT | {"op": "<", "value": 0.6}], False),
+        ([COUNT | {"op": "missing"}], False),
+        ([{"not": COUNT | {"op": ">=", "value": 0}}], False),
+        ([{"field": "lifecycle.stage", "op": "in", "value": list(STAGES)}], True),
+    ],
+)
+def test_it_tries_the_values_that_there_are(tests: list[dict[str, Any]], is_shown: bool) -> None:
+    plan = of_offers(shop.offer(1, "service", **relevant(*tests)), shop.offer(2, "service", priority=-1))
+    assert told(plan)[1].reachable is is_shown
+
+
+def test_nobody_is_at_no_stage_of_their_lifecycle() -> None:
+    for stages, is_shown in ((STAGES, False), (STAGES[1:], True)):
+        first = shop.offer(1, "service", **relevant({"field": "lifecycle.stage", "op": "in", "value": list(stages)}))
+        plan = of_offers(first, shop.offer(2, "service", priority=-1))
+        second = told(plan)[2]
+        assert second.reachable is is_shown
+        assert "~" not in when(plan, second), "no stage is called so"
 
 
 def test_it_tells_of_a_published_plan_with_a_rule_that_could_not_be_kept_now() -> None:
