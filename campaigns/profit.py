@@ -261,6 +261,7 @@ _CORRECTED: Final = f"""
     WHERE m.groups = 1
 """  # noqa: S608
 
+# Each part is materialized: without statistics of a campaign just mailed it is otherwise worked out once a person.
 EARNED: Final = f"""
     WITH {SETTLED}, {_MAILED}, ordered AS (
         SELECT m.root_id, paid.cents AS paid, coalesce(told.discount, 0) AS discount,
@@ -295,7 +296,7 @@ EARNED: Final = f"""
         ) lines
         WHERE m.groups = 1 AND paid.cents IS NOT NULL
           AND coalesce(s.currency, upper(o.figures #>> '{{properties,currency}}'), c.currency) = c.currency
-    ), called AS (
+    ), called AS MATERIALIZED (
         SELECT m.root_id, count(*) AS contacts
         FROM mailed m
         JOIN profile member ON member.root_id = m.root_id
@@ -303,12 +304,12 @@ EARNED: Final = f"""
           AND s.event_time >= m.sent_at AND s.event_time < m.sent_at + make_interval(days => :days)
           AND s.event_time <= :now
         GROUP BY m.root_id
-    ), bought AS (
+    ), bought AS MATERIALIZED (
         SELECT root_id, count(*) AS orders, sum(paid) AS paid, sum(discount) AS discount,
                sum(paid + discount - cost) AS margin, sum(returns) AS returned,
                sum(back - cost * share + returns * :return_cents) AS returns
         FROM ordered GROUP BY root_id
-    ), used AS (
+    ), used AS MATERIALIZED (
         SELECT m.root_id, {past_of("m.sent_at", "o.event_time")} AS past
         FROM mailed m
         JOIN profile member ON member.root_id = m.root_id

@@ -84,18 +84,22 @@ def test_it_tells_a_lift_once_there_is_enough_to_tell_it_by(web: Web) -> None:
 def test_it_adjusts_a_lift_by_what_people_had_ordered_before_and_says_what_it_was(web: Web) -> None:
     """Chance kept more of those from the offers who had ordered a quarter of a year ago; most of them order again."""
     browser, program = web.browser("manager"), web.program("manager")
-    campaign = mailed(web, 260, content_holdout=0.5)
+    campaign = mailed(web, 300, content_holdout=0.5)
     program.told("PUT", f"/campaigns/{campaign}/goal", {"metric": "orders", "window_days": 7})
     program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
     groups = held_out(web, campaign)
     decided, neutral = ([name for name, group in groups.items() if group == which] for which in ("none", "content"))
+    # By shares of the groups, for chance makes one of them larger each time.
+    many, most = round(len(decided) * 0.25), round(len(neutral) * 0.45)
     then = web.shop.now - past.HALF_LIFE_DAYS * DAY
-    web.shop.send(*(web.shop.order(name, "shoes", then) for name in (*decided[:30], *neutral[:50])))
+    web.shop.send(*(web.shop.order(name, "shoes", then) for name in (*decided[:many], *neutral[:most])))
     web.shop.clock.advance(2 * DAY)
-    web.shop.send(*(bought(web, name, 20) for name in (*decided[:24], *decided[60:70], *neutral[:36])))
+    ours_again = (*decided[: many - 5], *decided[many : many + 10])
+    web.shop.send(*(bought(web, name, 20) for name in (*ours_again, *neutral[: most - 8])))
     (found,) = program.told("GET", f"/campaigns/{campaign}/success")["definitions"]
-    ours = Sample(len(decided), 34, 34, 34, Past(30 * 50, 30 * 2_500, 24 * 50))
-    theirs = Sample(len(neutral), 36, 36, 36, Past(50 * 50, 50 * 2_500, 36 * 50))
+    bought_again = len(ours_again)
+    ours = Sample(len(decided), *(bought_again,) * 3, Past(many * 50, many * 2_500, (many - 5) * 50))
+    theirs = Sample(len(neutral), *(most - 8,) * 3, Past(most * 50, most * 2_500, (most - 8) * 50))
     even = lift.adjusted(ours, theirs)
     assert even is not None
     expected, plain = lift.lift(*even), lift.lift(ours, theirs)
