@@ -24,6 +24,7 @@ from campaigns.models import Delivery
 from campaigns.opens import Click, Decision, Fetch, Outcome
 from campaigns.redraw import Recorded, redrawn
 from campaigns.subjects import SubjectKey, known_subject
+from campaigns.veiling import veiled
 from campaigns.wording import CLASS_WORDS, event_words, instead_words
 from render.explanation import SlotExplanation, explain
 from render.plan import Plan
@@ -275,7 +276,12 @@ def _signals(session: Session, row: Decision) -> tuple[tuple[Signal, ...], tuple
 
     def told(found: Sequence[Any]) -> tuple[Signal, ...]:
         return tuple(
-            Signal(event.name or event.type, event_words(event.name, event.type), event.event_time, event.received_at)
+            Signal(
+                veiled(event.name or event.type),
+                event_words(event.name, event.type),
+                event.event_time,
+                event.received_at,
+            )
             for event in found
         )
 

@@ -47,7 +47,7 @@ def detail(type_: str, name: str | None, body: Mapping[str, Any]) -> str:
         for line in lines
         if isinstance(line, dict)
     ]
-    return _few([one for one in dict.fromkeys(names) if one], " · ")
+    return _few([veiled(one) for one in dict.fromkeys(names) if one], " · ")
 
 
 def _properties(properties: Mapping[str, Any], *but: str) -> str:

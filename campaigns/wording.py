@@ -13,6 +13,7 @@ from typing import Any, Final
 from campaigns import contacts, sendlimits, waves
 from campaigns.channels import EMAIL
 from campaigns.deliveries import NO_SMTPUTF8
+from campaigns.veiling import veiled
 from render.guard import FLAGS
 from signals.foldevent import consented
 
@@ -190,8 +191,9 @@ def instead_words(served: str, decided: str) -> str:
 
 
 def event_words(name: str | None, type_: str) -> str:
-    """What a signal is called on pages."""
-    return EVENT_WORDS.get(name or type_, name or type_)
+    """What a signal is called on pages, with what reaches somebody masked: pages are named freely."""
+    called = name or type_
+    return EVENT_WORDS.get(called) or str(veiled(called))
 
 
 def consent_words(properties: Mapping[str, Any]) -> str:

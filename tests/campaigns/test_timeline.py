@@ -98,6 +98,13 @@ def test_it_says_of_own_events_nothing_that_names_or_reaches_people(shop: Shop, 
         "mobilePhone: •••, customer_id: •••, form: Fitting",
         "iban: •••, customerName: •••, deliveryNote: •••, size: M",
     ]
+    shop.send(
+        {"type": "page", "userId": "ann", "name": "Order of a.lee@example.com", "properties": {"name": "+41791234567"}}
+    )
+    page = web.browser("support").get(f"/customers/{shop.known()['ann']}").text
+    assert "Order of a•••@example.com" in page
+    assert "a.lee" not in page
+    assert "1234567" not in page
 
 
 def test_details_that_were_given_before_leave_no_line(shop: Shop, web: Web) -> None:
