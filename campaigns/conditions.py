@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from math import ceil, floor
+from math import ceil, floor, inf
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -44,6 +44,13 @@ DECIDED: Final = "decided"
 MACHINE: Final = "machine"
 HUMAN: Final = "human"
 """Whether a machine fetches, for whom nothing is drawn, or perhaps a person."""
+
+
+_BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "0-23": (0, 23), "1-7": (1, 7), "1 and up": (1, inf), "probability": (0, 1), "share": (0, 1),
+    "score": (-inf, inf), "": (-inf, inf),
+}  # fmt: skip
+"""The least and the greatest number that there is of a unit; of other units none is below 0."""
 
 
 @dataclass(frozen=True)
@@ -235,13 +242,16 @@ class Conditions:
         of_product = _whose(offer) if offer is not None and name.startswith("product.") else None
         variable = ("feature", name, test.params.category, test.params.within_days, test.params.name, of_product)
         values = self.values.setdefault(variable, [_plain(test.feature)])
-        values += [value for value in _telling(test) if value not in values]
-        if test.feature.type != "whole":
-            values += [value for value in self._between(variable, test) if value not in values]
+        for value in (*_telling(test), *self._between(variable, test)):
+            there = _within(test.feature, value)
+            if not any(sort_of(one) == sort_of(there) and one == there for one in values):
+                values.append(there)
         return Atom(variable, lambda value: _compared(test, value))
 
     def _between(self, variable: Variable, test: Test) -> list[float]:
-        """What lies between the numbers that a variable is compared with."""
+        """What lies between the numbers that a variable is compared with, where parts of one are told."""
+        if test.feature.type == "whole":
+            return []
         given = test.value if isinstance(test.value, tuple) else (test.value,)
         numbers = self._numbers.setdefault(variable, set())
         numbers |= {value for value in given if isinstance(value, int | float) and not isinstance(value, bool)}
@@ -283,7 +293,22 @@ def _plain(feature: Feature) -> Any:
     """What is read of somebody of whom nothing is known: nothing, where that can be."""
     if not feature.is_always_there:
         return None
-    return {"whole": 0, "yes/no": False}.get(feature.type, next(iter(feature.values), None))
+    if feature.type == "whole":
+        return _bounds(feature)[0]
+    return False if feature.type == "yes/no" else next(iter(feature.values), None)
+
+
+def _bounds(feature: Feature) -> tuple[float, float]:
+    """The least and the greatest number that there can be of a feature."""
+    return _BOUNDS.get(feature.unit, (0, inf)) if feature.type in ("whole", "number") else (-inf, inf)
+
+
+def _within(feature: Feature, value: Any) -> Any:
+    """A value, or the nearest that there is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    least, most = _bounds(feature)
+    return min(max(value, least), most)
 
 
 def _telling(test: Test) -> Iterator[Any]:
@@ -299,7 +324,7 @@ def _telling(test: Test) -> Iterator[Any]:
                 yield from YES_NO
             case int() | float():
                 if test.feature.type == "whole":
-                    yield from (near for near in range(floor(value) - 1, ceil(value) + 2) if near >= 0)
+                    yield from range(floor(value) - 1, ceil(value) + 2)
                 else:
                     yield from (value - 1, value, value + 1)
             case _:

@@ -241,7 +241,7 @@ def known_by(session: Session, roots: Collection[int]) -> dict[int, list[Name]]:
 
 def masked(kind: str, value: str) -> str:
     """An identifier with its middle hidden: enough to recognise, too little to use."""
-    if kind == "email":
+    if kind == "email" and "@" in value:
         local, _, domain = value.rpartition("@")
         return f"{local[:1]}•••@{domain}"
     return f"{value[:2]}•••{value[-2:]}" if len(value) > 6 else f"{value[:1]}•••"

@@ -41,12 +41,17 @@ class Order:
             self.bounds[number] = (least, offer.priority), (most, offer.priority)
         self._least = {number: least for number, (least, _) in self.bounds.items()}
         self._most = {number: most for number, (_, most) in self.bounds.items()}
-        self.is_open = not self.bounds or max(self._least.values()) <= min(self._most.values())
-        """Whether any order is possible."""
+        earning = (max(least, (0.0, least[1])) for least in self._least.values())
+        self.is_open = not self.bounds or max(earning) <= min(self._most.values())
+        """Whether any order is possible, and with each earning what it costs."""
 
     def pays(self, number: int) -> bool:
         """Whether an offer may earn what it costs, so that a place can go to it by value."""
         return self._most[number] > _BELOW_NOTHING
+
+    def may_cost_more(self, number: int) -> bool:
+        """Whether an offer may cost more than it earns, so that no place goes to it by value."""
+        return self._least[number] < _BELOW_NOTHING
 
     def is_above(self, number: int, other: int) -> bool:
         """Whether an offer surely goes before another and earns what it costs."""
@@ -59,8 +64,9 @@ class Order:
         return [one for one in offers if self._least[one] > lowest]
 
     def alike(self, number: int, caps: Mapping[int, Bound]) -> tuple[Bound, Bound] | None:
-        """What tells an offer from others that may go before the same ones."""
-        return None if self.is_open else (self._least[number], self._under(number, caps))
+        """What tells an offer from others that may go before the same ones; None where any may, or it has no value."""
+        scored = number in self._least and not self.is_open
+        return (self._least[number], self._under(number, caps)) if scored else None
 
     def takes(
         self,

@@ -23,7 +23,7 @@ class Outlook:
             skips: [
                 [one for one in turns.order(index) if one != wanted and self._may_fill(index, one, skips)]
                 for index in turns.slots_of[wanted]
-                if turn[index] < turn[slot]
+                if turn[index] < turn[slot] and (skips or not turns.may_leave(index, wanted, slot))
             ]
             for skips, turn in ((True, turns.first_turn), (False, turns.later_turn))
         }
@@ -124,7 +124,7 @@ class Outlook:
                 taken.add(index)
             elif unsure:
                 return None
-            elif sure:
+            elif sure and (skips or not self._turns.may_leave(index, self._wanted, self._slot)):
                 return None if has_chosen else False
         return None if has_chosen else False
 

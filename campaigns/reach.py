@@ -139,7 +139,11 @@ class _Search:
 
     def _told(self, pair: Pair, known: Situation, after: Pair | None = None) -> Variant:
         plain = self._situations.values
-        told = [(name, value) for name, value in known.items() if value != plain[name][0]]
+        told = [
+            (name, value)
+            for name, value in known.items()
+            if value != plain[name][0] or (name[0] == "feature" and value is not None)
+        ]
         if after is not None:
             told.append((("before", *after), True))
         return Variant(*pair, True, tuple(told))

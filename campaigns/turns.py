@@ -124,6 +124,10 @@ class Turns:
         """Whether a place can go to an offer at all: by value to one alone that may earn what it costs."""
         return slot not in self.valued or self._possible.pays(number)
 
+    def may_leave(self, slot: int, number: int, later: int) -> bool:
+        """Whether a place may leave an offer to a later one that goes by rules, as costing more than it earns."""
+        return slot in self.valued and later not in self.valued and self._possible.may_cost_more(number)
+
     def takes(
         self, slot: int, some: Iterable[int], left: Collection[int], caps: Mapping[int, Bound], *, skips: bool
     ) -> dict[int, Mapping[int, Bound]]:

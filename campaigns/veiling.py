@@ -142,7 +142,8 @@ def _line(text: str, depth: int) -> str:
 
     def asked(found: re.Match[str]) -> str:
         told = unquote_plus(found[2])
-        seen = _member(unquote_plus(found[1]), told, depth + 1, of_person=False, of_thing=False, called=False)
+        name = unquote_plus(found[1]).replace("[", ".").replace("]", "")  # `user[first_name]` names a part.
+        seen = _member(name, told, depth + 1, of_person=False, of_thing=False, called=False)
         return _unreached(found[0]) if seen == told else f"{_unreached(found[1])}={seen}"
 
     return _parted(_ASKED, text, asked, _unreached)

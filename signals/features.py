@@ -390,7 +390,7 @@ _AT_OPEN: Final = (
     _of_open("undecided", "yes/no", "", "Whether the fetch may be a machine's as well as a person's."),
     _of_open("locale", "text", "", "The locale of the open."),
     _of_open("hours_since_send", "number", "hours", "Since the mail was sent."),
-    _of_open("number", "whole", "", "The number of this open of the mail, from 1."),
+    _of_open("number", "whole", "1 and up", "The number of this open of the mail."),
 )
 CATALOGUE: Final[Mapping[str, Feature]] = {
     feature.name: feature for feature in (*_PURCHASES, *_BEHAVIOUR, *_VOICE, *_PERSON, *_AT_OPEN)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -17,11 +18,22 @@ from signals.events import REJECTED_CONTENT
 from signals.journal import Refusal
 from signals.sources import Sender
 
+OF_A_FILE: Final = ("invalid", "untrusted", "plan", "row")
+"""Reasons for which rows of files are refused."""
 _LISTED: Final = text("""
     SELECT id, reason, message, body FROM rejected_event
-    WHERE source_id = :source AND at < :before AND replayed_at IS NULL
+    WHERE source_id = :source AND at < :before AND replayed_at IS NULL AND reason = ANY(:reasons)
 """)
-_FORGET: Final = text("DELETE FROM rejected_event WHERE id = ANY(:ids)")
+_FORGET: Final = text("DELETE FROM rejected_event WHERE id = ANY(:ids) AND replayed_at IS NULL")
+
+
+class _Told(msgspec.Struct):
+    messageId: Any = None  # noqa: N815
+    timestamp: Any = None
+    originalTimestamp: Any = None  # noqa: N815
+
+
+_TOLD: Final = msgspec.json.Decoder(_Told)
 
 
 class Listed:
@@ -30,9 +42,11 @@ class Listed:
     Bodies are sealed, so each of at most REJECTED_KEPT is opened: once, the first time that something is refused.
     """
 
-    def __init__(self, sessions: Sessions, sender: Sender, before: datetime) -> None:
+    def __init__(
+        self, sessions: Sessions, sender: Sender, before: datetime, reasons: Sequence[str] = OF_A_FILE
+    ) -> None:
         self._sessions = sessions
-        self._given = {"source": sender.id, "before": before}
+        self._given = {"source": sender.id, "before": before, "reasons": list(reasons)}
 
     def look(self) -> None:
         """Find them now, so that no transaction that holds locks has to wait for it."""
@@ -60,4 +74,15 @@ class Listed:
 def _name(reason: str, message: str, body: str) -> bytes | None:
     """By what a refusal is known again; None where it is not."""
     said = body or (message if reason == "row" else "")
+    if reason in ("invalid", "untrusted", "plan") and _counts_each_time(body):
+        return None
     return sha256(f"{reason}\n{said}".encode("utf-8", "surrogatepass")).digest()[:16] if said else None
+
+
+def _counts_each_time(body: str) -> bool:
+    """Whether a call has neither an id nor a time: two of the same content are two then, not one that came again."""
+    try:
+        told = _TOLD.decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return not (told.messageId or told.timestamp or told.originalTimestamp)

@@ -125,7 +125,11 @@ MORE: Final = (
     Condition("", "children of 6 to 12 in their household", "household.children_6_12", "whole"),
     Condition("", "children of 13 to 17 in their household", "household.children_13_17", "whole"),
     Condition(
-        "", "has children in the household", "household.has_children", "yes/no", no="is known to have none there"
+        "",
+        "has children in the household",
+        "household.has_children",
+        "yes/no",
+        no="is known to have no children in the household",
     ),
     Condition("", "age of the youngest in their household", "household.youngest", "whole"),
     Condition("", "their part in the household", "household.role", "text"),
@@ -158,7 +162,7 @@ EVERYBODY: Final[dict[str, Any]] = {"always": True}
 WITHOUT_VALUE: Final = ("present", "missing")
 _NOBODY_NAMED: Final[Mapping[int, str]] = MappingProxyType({})
 _OF_CATEGORY: Final = re.compile(r"\b(the category|it)\b")
-_WORDS: Final = dict(COMPARISONS) | {"!=": "is not", "in": "is one of"}
+_WORDS: Final = dict(COMPARISONS) | {"!=": "is other than", "in": "is one of"}
 
 
 def phrase(rule: Any, categories: Mapping[str, str], segments: Mapping[int, str] = _NOBODY_NAMED) -> str:

@@ -89,7 +89,7 @@ def ask_to_erase(intake: Intake, shop: Shop, topic: str, user: str, now: datetim
     the customer by their number, so it goes with their erasure."""
     refusal = Refusal("erasure", "userId", ERASE, msgspec.json.encode({"topic": topic, "userId": user}))
 
-    before = Listed(intake.sessions, shop.sender, now)
+    before = Listed(intake.sessions, shop.sender, now, [refusal.reason])
     before.look()
 
     def listed(session: Session) -> None:

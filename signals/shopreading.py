@@ -22,6 +22,7 @@ from signals.shops import PLATFORMS, Shop
 MOST: Final = Decimal(10**10)
 CENT: Final = Decimal("0.01")
 MILLIONTH: Final = Decimal("0.000001")
+HALF: Final = Decimal("0.5")
 MOST_QUANTITY: Final = 10_000
 _CONTACTS: Final = ("email", "phone")
 _GUESTS: Final = {platform: f"{platform}-guest-" for platform in PLATFORMS}
@@ -108,6 +109,8 @@ def lines(product: dict[str, Any], quantity: Decimal, paid: Decimal) -> Iterator
         yield product | {"quantity": units(quantity), "price": int(near) / 100}
         return
     unit, rest = divmod(cents, quantity)
+    if rest * (unit + 1) % 1 == HALF:  # Both halves would be rounded up: a cent too much.
+        rest -= MILLIONTH
     for number, price in ((quantity - rest, unit), (rest, unit + 1)):
         yield product | {"quantity": units(number), "price": int(price) / 100}
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -119,9 +120,8 @@ class Plans:
 
 
 def load(session: Session) -> Plan:
-    """The plan as it is stored, without events whose definition is damaged."""
-    rows = [(row.spelt, definition(row)) for row in session.scalars(select(PlannedEvent))]
-    events = {spelt: found for spelt, found in rows if found is not None}
+    """The plan as it is stored; of an event whose definition is damaged nothing is asked."""
+    events = {row.spelt: definition(row) or Definition() for row in session.scalars(select(PlannedEvent))}
     return Plan(events, frozenset(session.scalars(select(Source.id).where(Source.planned_only))))
 
 
@@ -135,8 +135,14 @@ def definition(row: PlannedEvent) -> Definition | None:
     try:
         return msgspec.convert(row.definition, Definition)
     except msgspec.ValidationError as error:
-        _log.error("a planned event is damaged and left out", name=row.name, reason=str(error))
+        _tell_damaged(row.name, str(error))
         return None
+
+
+@lru_cache(maxsize=256)
+def _tell_damaged(name: str, reason: str) -> None:
+    """Say it in the log, once a process: the plan is read anew each second."""
+    _log.error("a planned event is damaged and nothing is asked of it", name=name, reason=reason)
 
 
 def plan_event(session: Session, name: str, wanted: Definition, now: datetime) -> tuple[PlannedEvent, dict[str, Any]]:

@@ -14,7 +14,11 @@ import msgspec
 from signals.events import REJECTED_BODY
 
 NAME: Final = "writeKey"
-SPELT: Final = re.compile(r"(write[_-]?key[\\\"']*\s*[:=]\s*[\\\"']*)[^\s\\\"',;&}\]]+", re.IGNORECASE)
+SPELT: Final = re.compile(
+    r"(write(?:[_-]|%5f|%2d)?key(?:[\\\"']|%5c|%22|%27)*(?:\s|\+|%20)*(?:[:=]|%3a|%3d)(?:\s|\+|%20)*(?:[\\\"']|%5c|%22|%27)*)"
+    r"(?:(?!%(?:22|27|2c|26|7d|5d|5c))[^\s\\\"',;&}\]])+",
+    re.IGNORECASE,
+)
 """A write key in a text, as of JSON that cannot be read or of a form; what stands before it is its first group."""
 _BYTES: Final = re.compile(SPELT.pattern.encode(), re.IGNORECASE)
 
@@ -41,8 +45,11 @@ def without(body: bytes) -> bytes:
 
 
 def _calls(value: object) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-        value = value.get("batch")
-    if isinstance(value, list):
-        yield from (one for one in value if isinstance(one, dict))
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            yield one
+            one = one.get("batch")
+        if isinstance(one, list):
+            waiting += one

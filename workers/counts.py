@@ -64,11 +64,12 @@ class Counts:
         of a store that is full, what cannot be written waits for `follow`.
         """
         told = self._read(list(profiles))
-        for profile in shown:
-            if told.get(profile, b"") is None:
-                self.restore(profile)
         with transaction(self._sessions) as session:
-            roots = countoutbox.merged(session, [one for one in profiles if told.get(one, b"") is not None])
+            recorded = self._recorded(session, [one for one in shown if told.get(one, b"") is None])
+            # Most of whom no key is there were shown defaults alone: nothing is lost of them.
+            lost = [profile for profile, used in recorded.items() if used != Used()]
+            merged = countoutbox.merged(session, [one for one in profiles if told.get(one, b"") is not None])
+            roots: Collection[int] = {*merged, *belonging.living(session, lost).values()}
             if roots:
                 roots, missed = belonging.lock_free(session, roots)
                 countoutbox.note(session, missed)

@@ -328,7 +328,11 @@ def count_audience(campaign_id: int) -> AudienceOut:
 @allow("manager")
 @served(200, Ledger, "campaigns", 404)
 def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
-    """Who was sent it, who was not and why."""
+    """Who was sent it, who was not and why.
+
+    `reason`: those of one; empty, those without any; not given, all. `state`: those of one; empty, all; `not_sent`, all
+    but the accepted; `refused`, the failed that were refused or given up; `unsent`, the failed that failed here.
+    """
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
         rows = accounting.listing(

@@ -19,7 +19,16 @@ from campaigns.views.acting import actor
 from signals.events import RejectedEvent
 from signals.signal import NAME_LENGTH
 from signals.sources import sources
-from signals.trackingplan import TYPE_WORDS, Definition, Property, PropertyType, definition, is_name, planned
+from signals.trackingplan import (
+    MOST_VALUES,
+    TYPE_WORDS,
+    Definition,
+    Property,
+    PropertyType,
+    definition,
+    is_name,
+    planned,
+)
 
 ROWS: Final = 8
 """Lines for properties on the form beyond those that are there."""
@@ -28,6 +37,8 @@ PARTS: Final = ("p", "values", "least", "most", "required")
 """What of a line, before its number, says that something stands in it; its type always does."""
 _VALUE: Final = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(?:,|\Z)')
 """One of several values, in quotes or bare."""
+_LONGEST: Final = MOST_VALUES * (2 * NAME_LENGTH + 4)
+"""Characters of the values of a line: each in quotes, with its own quotes doubled."""
 pages = Blueprint("trackingplan", __name__, url_prefix="/system/tracking-plan")
 
 
@@ -99,7 +110,7 @@ def _definition(form: Mapping[str, str]) -> Definition:
         if kind not in TYPE_WORDS:
             raise InvalidInput(f"type{row}", "must be a type of the list")
         type_ = cast(PropertyType, kind)
-        values = _parted(forms.text(form, f"values{row}"), f"values{row}")
+        values = _parted(forms.text(form, f"values{row}", most=_LONGEST), f"values{row}")
         properties[name] = Property(
             type=type_,
             required=forms.on(form, f"required{row}"),

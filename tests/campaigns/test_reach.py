@@ -215,6 +215,7 @@ def relevant(*tests: dict[str, Any]) -> dict[str, Any]:
     return {"rules": {"relevant": {"all": list(tests)}}}
 
 
+SIZE = {"field": "trait", "name": "size"}
 COUNT = {"field": "purchases.count", "category": "shoes"}
 
 
@@ -226,11 +227,39 @@ COUNT = {"field": "purchases.count", "category": "shoes"}
         ([COUNT | {"op": "missing"}], False),
         ([{"not": COUNT | {"op": ">=", "value": 0}}], False),
         ([{"field": "lifecycle.stage", "op": "in", "value": list(STAGES)}], True),
+        ([{"field": "now.hour", "op": "=", "value": 25}], False),
+        ([{"field": "now.hour", "op": "<=", "value": 40}], True),
+        ([{"field": "now.weekday", "op": "in", "value": [0, 9]}], False),
+        ([{"field": "now.weekday", "op": ">", "value": 6.5}], True),
+        ([{"field": "open.number", "op": "<", "value": 1}], False),
+        ([{"field": "intent", "name": "churn", "op": ">", "value": 1}], False),
+        ([{"field": "purchases.due_ratio", "category": "shoes", "op": "<", "value": 0}], False),
+        ([{"field": "score", "name": "ltv", "op": "<", "value": 0}], True),
+        ([SIZE | {"op": "<", "value": 0}], True),
     ],
 )
 def test_it_tries_the_values_that_there_are(tests: list[dict[str, Any]], is_shown: bool) -> None:
     plan = of_offers(shop.offer(1, "service", **relevant(*tests)), shop.offer(2, "service", priority=-1))
     assert told(plan)[1].reachable is is_shown
+
+
+def test_no_value_is_taken_for_another_of_its_kind() -> None:
+    zero, no = (relevant(SIZE | {"op": "=", "value": value}) for value in (0, False))
+    plan = of_offers(shop.offer(1, "service", **zero), shop.offer(2, "service", **no), shop.offer(3, "service"))
+    assert [told(plan)[number].reachable for number in (1, 2, 3)] == [True, True, True]
+
+
+def test_it_names_whom_an_offer_is_for_also_where_most_are_like_that() -> None:
+    for test, expected in (
+        ({"field": "orders.count", "op": "=", "value": 0}, "for example if orders in all is 0"),
+        ({"field": "now.hour", "op": "<", "value": 1}, "for example if hour of their day is 0"),
+        (
+            {"field": "lifecycle.stage", "op": "=", "value": STAGES[0]},
+            f"for example if where they stand as a customer is {STAGES[0]}",
+        ),
+    ):
+        plan = of_offers(shop.offer(1, "service", **relevant(test)), shop.offer(2, "service", priority=-1))
+        assert when(plan, told(plan)[1]) == expected
 
 
 def test_nobody_is_at_no_stage_of_their_lifecycle() -> None:

@@ -188,6 +188,32 @@ def test_what_is_less_often_taken_where_it_is_shown_may_pay_by_effect(monkeypatc
     assert [one.offer for one in decided.slots] == [1]
 
 
+def test_offers_that_only_rules_choose_have_no_value() -> None:
+    capped = shop.offer(2, "thank-you", priority=1, cap_person=1)
+    plan = of_places(
+        [("rules", (2, 3)), ("model", (1, 2))], shop.offer(1, "thank-you"), capped, shop.offer(3, "thank-you")
+    )
+    told = said(plan)
+    assert [told[pair] for pair in ((0, 2), (0, 3), (1, 1))] == [True, True, True]
+
+
+@pytest.mark.parametrize("kind", ["softmax", "thompson", "epsilon"])
+@pytest.mark.parametrize(("value", "cost"), [(300, 100), (0, 100), (300, 0)])
+def test_a_place_that_draws_leaves_what_costs_more_than_it_earns(
+    kind: Any, value: int, cost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = shop.offer(1, "cross-sell", value_cents=value, cost_cents=cost, cap_person=1)
+    plan = of_places([("model", (1,)), ("rules", (1,))], once)
+    policy = Policy(kind=kind, temperature_cents=1000, top=3, epsilon=0.1)
+    plan = msgspec.structs.replace(plan, slots=(msgspec.structs.replace(plan.slots[0], policy=policy), plan.slots[1]))
+    told = said(plan)
+    for chance in (0.0, 1.0):
+        with monkeypatch.context() as patch:
+            Says(patch).chances = (chance,)
+            decided = decide(plan, shop.facts(shop.state(), model=MODEL), NOON, 1)
+        assert all(told[one.slot, 1] for one in decided.slots if one.offer == 1)
+
+
 def test_no_order_is_told_that_hangs_on_a_context() -> None:
     dear = shop.offer(1, "thank-you", value_cents=300, priority=1)
     cheap = shop.offer(2, "neutral", value_cents=200)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from flask.testing import FlaskClient
 from base.environment import environment
 from base.settings import Settings
 from signals.importing import ImportReport, import_events
+from signals.journal import Refusal
+from signals.listing import Listed
 from tests.damage import flip
 from tests.signals.sending import NOW, Desk, call, clocked, identified, order, refunded
 from tests.signals.test_app import http, post
@@ -268,3 +271,31 @@ def test_it_loads_what_changed_of_products_from_a_file(desk: Desk, cli: CliRunne
     result = loaded(cli, "products", str(delta), "--feed", "delta", "--allow-errors")
     assert (result.stdout, "item 2: id: is no product" in result.stderr) == ("1 stored, 1 refused\n", True)
     assert desk.rows("SELECT id, price_cents, stock FROM product ORDER BY id") == [("p1", 6000, 12), ("p2", 500, 7)]
+
+
+def listed(desk: Desk) -> list[tuple[Any, ...]]:
+    return desk.rows("SELECT at, replayed_at IS NOT NULL FROM rejected_event ORDER BY id")
+
+
+def test_a_file_ends_no_entry_of_a_call_that_counts_each_time(desk: Desk) -> None:
+    told = {"type": "track", "event": "Order Completed", "userId": "u1", "properties": {"total": -1}}
+    named = told | {"messageId": "m1"}
+    earlier = [NOW - timedelta(days=day) for day in (3, 2, 1)]
+    for at in earlier:
+        assert desk.send(told, named, now=at)[0].status == "rejected"
+    file = io.BytesIO(b"\n".join(json.dumps(one).encode() for one in (told, named)))
+    assert import_events(desk.intake, desk.server, file, NOW).rejected == 2
+    assert listed(desk) == [*((at, False) for at in earlier), (NOW, False), (NOW, False)], "of m1 the last alone"
+
+
+def test_a_file_ends_no_entry_that_is_taken_meanwhile(desk: Desk) -> None:
+    told = identified("u1", birthday="someday") | {"type": "identity"}
+    body = json.dumps(told).encode()
+    assert desk.statuses(told) == ["rejected"]
+    before = Listed(desk.sessions, desk.server, NOW + timedelta(hours=1))
+    before.look()
+    desk.run("UPDATE rejected_event SET replayed_at = at")
+    ((reason, field, message),) = desk.rows("SELECT reason, field, message FROM rejected_event")
+    with desk.sessions.begin() as session:
+        before.forget(session, [Refusal(reason, field, message, body)])
+    assert listed(desk) == [(NOW, True)]

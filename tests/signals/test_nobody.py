@@ -22,12 +22,12 @@ NOTHING = (
     "[object Object]", "true", "False", "unknown", "anonymous", "Guest", EMPTY_UUID, f"{{{EMPTY_UUID}}}", "0000000000",
     "00:00:00:00:00:00", "{{ user.id }}", "user-{{ user.id }}", "%%ID%%", "%ID%", "*|UNIQID|*", "${user.id}",
     "{user_id}",
-    "<%= id %>", "#{id}", "[user_id]", "-", "---", "?",
+    "<%= id %>", "#{id}", "[user_id]", "-", "---", "?", "–", "—", "…", "„null“", "«n/a»", "null\u200b", "\xa0undefined",
 )  # fmt: skip
 SOMEBODY = (
     "0", "1", "00", "123", "00042", "-1", "none-123", "null7", "undefined-8", "nilsson", "nana", "Unknown Soldier 7",
     "guest-4711", "anonymous-5f2c", "true-north", "5f0e0000-0000-0000-0000-000000000000", "{A1B2C3D4-0000-4000-8000-0}",
-    "100%", "a{b}c", "<7>", "#42", "[12]", "*42*", "müller", "山田", "m@example.com",
+    "100%", "a{b}c", "<7>", "#42", "[12]", "*42*", "müller", "山田", "m@example.com", "🙂", "–7–",
 )  # fmt: skip
 
 
@@ -121,3 +121,20 @@ def test_an_order_of_a_shop_is_taken_as_if_it_named_no_phone(shops: Shops, phone
 def test_what_was_stored_under_such_an_identifier_is_still_found(desk: Desk) -> None:
     told = identified("undefined", phone="0000000000")
     assert {("user_id", "undefined"), ("phone", "+00000000")} <= claimed(told)
+
+
+def test_a_value_that_is_longer_than_any_is_not_searched(desk: Desk) -> None:
+    """Each beginning of a placeholder would be looked at to the end, seven seconds for one call."""
+    assert not names_nobody("user_id", "{%" * 30_000 + "%}")
+    long = "{%" * 30_000
+    for told, field in (
+        (call("group", userId="u1", groupId=long, traits={"type": "household"}), "groupId"),
+        (call("alias", userId="u1", previousId=long), "previousId"),
+        (call("identify", userId=long), "userId"),
+        (call("identify", anonymousId=long), "anonymousId"),
+        (call("identify", userId="u1", traits={"loyaltyId": long}), "traits.loyaltyId"),
+        (call("identify", userId="u1", traits={"phone": long}), "traits.phone"),
+        (call("identify", userId="u1", traits={"email": long}), "traits.email"),
+    ):
+        (outcome,) = desk.send(told)
+        assert (outcome.status, outcome.field) == ("rejected", field)

@@ -177,6 +177,10 @@ def test_a_damaged_planned_event_stops_nothing(desk: Desk) -> None:
     desk.intake.reader.plans.renew()
     missed = call("track", event="Fitting Missed", userId="u1", properties={"size": "XL"})
     assert desk.statuses(missed, fitting(size="XL"), call("page", userId="u1")) == ["accepted", "rejected", "accepted"]
+    with desk.sessions.begin() as session:
+        trackingplan.close_source(session, desk.server.id, closed=True)
+    desk.intake.reader.plans.renew()
+    assert desk.statuses(missed | {"messageId": "m2"}) == ["accepted"], "it is in the plan"
 
 
 def test_it_holds_no_word_of_consent_to_the_plan(desk: Desk) -> None:

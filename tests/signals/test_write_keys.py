@@ -23,6 +23,10 @@ SHAPES: tuple[tuple[str, bytes], ...] = (
     ("no UTF-8", b'{"type": "track", "event": "\xff", "writeKey": "%s", "userId": "u"}'),
     ("names without quotes", b"{type: 'track', writeKey: '%s'}"),
     ("a form", b"type=track&writeKey=%s&userId=u"),
+    ("JSON in a form", b"data=%7B%22type%22%3A%22track%22%2C%22writeKey%22%3A%22%s%22%7D"),
+    ("a form, all of it with escapes", b"type%3Dtrack%26write%5Fkey%3D%s%26userId%3Du"),
+    ("a batch in a batch", b'{"batch": [{"batch": [{"type": "track", "writeKey": "%s"}]}]}'),
+    ("a list in a list", b'[[{"type": "track", "writeKey": "%s"}]]'),
 )
 
 

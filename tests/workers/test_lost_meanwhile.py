@@ -13,6 +13,7 @@ from base.clock import pause
 from base.errors import Unavailable
 from campaigns.erasure import erase_person
 from render import agree
+from signals import belonging
 from signals.due import MOST_FAILED, publish_due
 from signals.rebuild import rebuild
 from signals.state import decode
@@ -186,3 +187,15 @@ def test_a_tombstone_that_is_lost_comes_back_with_the_next_open(opens: Opens, an
     opens.record()
     assert is_erased(opens, profile)
     assert opens.count("decision") == 0
+
+
+def test_somebody_who_is_held_keeps_no_record_waiting(opens: Opens, repairs: Repairs, ann: Mail) -> None:
+    """As by an import, which holds its people for a whole piece of a file."""
+    opens.look(ann)
+    opens.shop.store.delete(keys.used(ann.token.profile))
+    with opens.shop.sessions.begin() as session:
+        belonging.lock_roots(session, [ann.token.profile])
+        opens.record()
+        assert opens.shop.store.get(keys.used(ann.token.profile)) is None
+    repairs.counts.follow()
+    assert opens.shop.store.get(keys.used(ann.token.profile)) is not None
