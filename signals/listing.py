@@ -27,10 +27,12 @@ _LISTED: Final = text("""
 _FORGET: Final = text("DELETE FROM rejected_event WHERE id = ANY(:ids) AND replayed_at IS NULL")
 
 
-class _Told(msgspec.Struct):
-    messageId: Any = None  # noqa: N815
+class _Told(msgspec.Struct, rename="camel"):
+    """By what a call is known again."""
+
+    message_id: Any = None
     timestamp: Any = None
-    originalTimestamp: Any = None  # noqa: N815
+    original_timestamp: Any = None
 
 
 _TOLD: Final = msgspec.json.Decoder(_Told)
@@ -85,4 +87,4 @@ def _counts_each_time(body: str) -> bool:
         told = _TOLD.decode(body)
     except (msgspec.MsgspecError, RecursionError):
         return False
-    return not (told.messageId or told.timestamp or told.originalTimestamp)
+    return not (told.message_id or told.timestamp or told.original_timestamp)

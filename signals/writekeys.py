@@ -14,12 +14,15 @@ import msgspec
 from signals.events import REJECTED_BODY
 
 NAME: Final = "writeKey"
+_QUOTES: Final = r"(?:[\\\"']|%5c|%22|%27)*"
+_BLANKS: Final = r"(?:\s|\+|%20)*"
 SPELT: Final = re.compile(
-    r"(write(?:[_-]|%5f|%2d)?key(?:[\\\"']|%5c|%22|%27)*(?:\s|\+|%20)*(?:[:=]|%3a|%3d)(?:\s|\+|%20)*(?:[\\\"']|%5c|%22|%27)*)"
-    r"(?:(?!%(?:22|27|2c|26|7d|5d|5c))[^\s\\\"',;&}\]])+",
+    rf"(write(?:[_-]|%5f|%2d)?key{_QUOTES}{_BLANKS}(?:[:=]|%3a|%3d){_BLANKS}{_QUOTES})"
+    rf"(?:(?!%(?:22|27|2c|26|7d|5d|5c))[^\s\\\"',;&}}\]])+",
     re.IGNORECASE,
 )
-"""A write key in a text, as of JSON that cannot be read or of a form; what stands before it is its first group."""
+"""A write key in a text, as of JSON that cannot be read or of a form, with escapes or without; what stands before it
+is its first group."""
 _BYTES: Final = re.compile(SPELT.pattern.encode(), re.IGNORECASE)
 
 

@@ -59,14 +59,14 @@ class Counts:
         """Something that counts was recorded of these profiles: keep it beside the other profiles of each person.
 
         A profile whose own key is absent was shown nothing that counts, or the store has lost it since. Of those who
-        were `shown` more than a default it is written again: their state may be back before this was on record. Who
+        were `shown` an offer that counts it is written again: their state may be back before this was on record. Who
         cannot be done now is noted. Raises Unavailable, and redis.RedisError when the store is away; of a cluster, or
         of a store that is full, what cannot be written waits for `follow`.
         """
         told = self._read(list(profiles))
         with transaction(self._sessions) as session:
             recorded = self._recorded(session, [one for one in shown if told.get(one, b"") is None])
-            # Most of whom no key is there were shown defaults alone: nothing is lost of them.
+            # A decision does not say which offers are defaults: of who was shown these alone nothing is lost.
             lost = [profile for profile, used in recorded.items() if used != Used()]
             merged = countoutbox.merged(session, [one for one in profiles if told.get(one, b"") is not None])
             roots: Collection[int] = {*merged, *belonging.living(session, lost).values()}

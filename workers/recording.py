@@ -77,7 +77,7 @@ class Written:
 
     `reserved` are pairs of offer and reservation that now have their record, `told` the fetches and clicks that
     name a person. `anonymous` counts those that name nobody. `counted` are the profiles that were shown something by an
-    open of the live lane, or clicked.
+    open of the live lane, or clicked; `shown` those of whom a decision was made, if for defaults alone.
     """
 
     decisions: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -10,6 +11,8 @@ from sqlalchemy import text
 
 from campaigns import audience
 from tests.campaigns.web import Web
+
+COSTS = {"margin_share": 0.35, "window_days": 7, "return_cents": 400, "service_cents": 900}
 
 
 def words(page: str) -> str:
@@ -33,3 +36,10 @@ def held_out(web: Web, campaign: int) -> dict[str, str]:
     """The holdout of everybody in the ledger by user id: none, content or send."""
     groups = {row.profile_id: row.holdout for row in web.shop.ledger(campaign)}
     return {name: groups[profile] for name, profile in web.shop.known().items()}
+
+
+def bought(web: Web, name: str, paid: float, **order: Any) -> dict[str, Any]:
+    """The call that states an order, an hour ago."""
+    call = web.shop.order(name, "shoes", web.shop.now - timedelta(hours=1), order_id=f"of-{name}")
+    call["properties"] |= {"total": paid, "currency": "EUR"} | order
+    return call

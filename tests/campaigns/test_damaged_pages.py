@@ -10,10 +10,10 @@ import pytest
 
 from campaigns import customers
 from signals import keymarks
-from tests.campaigns.mailing import mailed
+from tests.campaigns.mailing import COSTS, bought, mailed
 from tests.campaigns.shop import Shop
 from tests.campaigns.test_damaged_state import HOME
-from tests.campaigns.test_results import COSTS, DAY, SHOES, bought, told
+from tests.campaigns.test_profit import DAY, SHOES, told
 from tests.campaigns.web import Web
 from tests.damage import CONTENT, flip
 from tests.signals.sending import call, order

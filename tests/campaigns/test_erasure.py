@@ -19,9 +19,9 @@ from signals.erasure import erase
 from signals.joining import join
 from signals.likely import Offer
 from tests.campaigns.living import Living
-from tests.campaigns.mailing import mailed
+from tests.campaigns.mailing import COSTS, bought, mailed
 from tests.campaigns.shop import Shop
-from tests.campaigns.test_results import COSTS, bought, line, told
+from tests.campaigns.test_profit import line, told
 from tests.campaigns.web import Web
 from tests.campaigns.web import told as answered
 from tests.promises.keeping import everything

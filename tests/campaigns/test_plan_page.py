@@ -84,6 +84,20 @@ def test_values_with_commas_and_quotes_are_saved_as_they_were(web: Web) -> None:
     assert event["definition"]["properties"]["tall"]["values"] == [0.1, 2]
 
 
+def test_as_many_and_as_long_values_as_may_be_planned_are_saved_again(web: Web) -> None:
+    desk, program = web.desk("admin"), web.program("admin")
+    values = [f"{number:03}".ljust(200, '"') for number in range(100)]
+    wanted = {"properties": {"size": {"type": "text", "values": values}}}
+    made = program.told("PUT", "/tracking-plan", {"name": "Fitting Booked", "definition": wanted})
+    (typed,) = re.findall(
+        r'name="values0" value="([^"]*)"', desk.get(f"/system/tracking-plan/?event={made['id']}").text
+    )
+    form = {"name": "Fitting Booked", "p0": "size", "type0": "text", "values0": unescape(typed)}
+    assert desk.post("/system/tracking-plan/", **form).status_code == 302
+    (event,) = program.told("GET", "/tracking-plan")["events"]
+    assert event["definition"]["properties"]["size"]["values"] == values
+
+
 def test_bounds_of_a_planned_property_are_written_as_people_write_numbers(shop: Shop, web: Web) -> None:
     bounds = {"price": {"type": "number", "least": 0, "most": 2_500_000}}
     made = web.program("admin").told(

@@ -214,6 +214,15 @@ def test_a_place_that_draws_leaves_what_costs_more_than_it_earns(
         assert all(told[one.slot, 1] for one in decided.slots if one.offer == 1)
 
 
+def test_an_offer_that_earns_its_cost_at_best_is_not_left_to_a_later_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the first place it is passed over only for what earns more, and then it does not earn its cost."""
+    cared = shop.offer(1, "thank-you", priority=2, aftercare_cents=200)
+    even = shop.offer(2, "cross-sell", priority=1, value_cents=300, cost_cents=300, sticky=False)
+    plan = of_places([("model", (1, 2)), ("model", (2,)), ("model", (1,))], cared, even)
+    shown = Valued(plan, monkeypatch).pairs()
+    assert all(reachable in (None, pair in shown) for pair, reachable in said(plan).items())
+
+
 def test_no_order_is_told_that_hangs_on_a_context() -> None:
     dear = shop.offer(1, "thank-you", value_cents=300, priority=1)
     cheap = shop.offer(2, "neutral", value_cents=200)

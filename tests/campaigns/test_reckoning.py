@@ -12,9 +12,8 @@ from sqlalchemy.orm import Session
 from campaigns import goals, reckoning
 from campaigns.erasure import erase_person
 from campaigns.models import Occurrence
-from tests.campaigns.mailing import held_out, mailed, words
+from tests.campaigns.mailing import COSTS, bought, held_out, mailed, words
 from tests.campaigns.shop import MANAGER
-from tests.campaigns.test_results import COSTS, bought
 from tests.campaigns.web import Web
 from workers.reckoner import Reckoner
 

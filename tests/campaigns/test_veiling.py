@@ -137,6 +137,9 @@ def test_it_hides_what_the_address_of_a_page_says_of_somebody() -> None:
         "/leave/ann%2Blee%40example.com": "/leave/a•••@example.com",
         "?ann%40example.com=1&b@example.com=2": "?a•••@example.com=1&b•••@example.com=2",
         "?customer=Ann+Lee&zip=8010&token=abc": "?customer=•••&zip=•••&token=•••",
+        "?customer[first_name]=Ann&item[name]=Cap": "?customer[first_name]=•••&item[name]=Cap",
+        "?customer%5Blast_name%5D=Lee": "?customer%5Blast_name%5D=•••",
+        "?email=annabel&page=x": "?email=an•••el&page=x",
     }.items():
         assert veiled(page + told) == page + seen
         if told[0] == "?":

@@ -124,6 +124,12 @@ def test_a_window_of_one_day_is_the_last_day() -> None:
         ({"field": "orders.amount", "op": ">=", "value": 250_000}, "spent in all at least 2,500"),
         ({"field": "trait", "name": "born", "op": "=", "value": 1987}, "born is 1987"),
         ({"field": "trait", "name": "till", "op": "=", "value": "12345"}, "till is 12345"),
+        ({"field": "trait", "name": "till", "op": "!=", "value": "a"}, "till is other than a"),
+        ({"not": {"field": "trait", "name": "till", "op": "=", "value": "a"}}, "till is not a"),
+        (
+            {"field": "household.has_children", "op": "=", "value": False},
+            "is known to have no children in the household",
+        ),
     ],
 )
 def test_numbers_are_grouped_and_those_that_may_be_names_or_years_are_not(rule: dict[str, Any], words: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Decimal
+
 import pytest
 
+from signals.shopreading import lines
 from tests.signals.shopbodies import SHOPIFY_ORDER, SHOPIFY_PRODUCT, SHOPIFY_REFUND, WOO_PRODUCT, like
 from tests.signals.shopcalls import Shops
 
@@ -62,3 +65,15 @@ def test_a_price_below_the_former_one_is_a_sale_until_it_is_told_without(shops: 
     assert shops.desk.rows(seen) == [("POLE", 2000, None), ("RUN-42", 4500, None), ("RUN-43", 3250, None)]
     unread = like(variable, id=94, sku="B", regular_price="dear")
     assert shops.told("woocommerce", "product.updated", unread) == "unreadable"
+
+
+def test_lines_of_parts_of_units_come_to_what_was_paid_to_the_cent() -> None:
+    """1.25 for 38.57 was 0.5 at 30.85 and 0.75 at 30.86: both half a cent more, and both rounded up."""
+    for quantity, paid in (("1.25", "38.57"), ("2.5", "0.03"), ("0.333", "10.00"), ("1.5", "20000.01"), ("3", "10.00")):
+        told = [*lines({}, Decimal(quantity), Decimal(paid))]
+        cents = [
+            (Decimal(str(one["price"])) * 100 * Decimal(str(one["quantity"]))).to_integral_value(ROUND_HALF_UP)
+            for one in told
+        ]
+        assert sum(cents) == Decimal(paid) * 100, (quantity, paid)
+        assert sum(Decimal(str(one["quantity"])) for one in told) == Decimal(quantity)
